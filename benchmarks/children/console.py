@@ -9,6 +9,7 @@ from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
 from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
 from streams.console.jobs.store import JobStore
+from streams.console.pipeline import Pipeline
 from streams.console.server import serve_console
 from streams.console.services import Services
 from streams.history.store import FILE_NAME, HistoryStore
@@ -22,7 +23,16 @@ async def main(directory: Path) -> None:
         JobStore(directory / JOBS_FILE_NAME) as jobs,
     ):
         producer = RequestProducer(settings.kafka)
-        parts = Services(settings, store, jobs, producer, SharedState(), DeadLetters(settings))
+        shared_state = SharedState()
+        parts = Services(
+            settings,
+            store,
+            jobs,
+            producer,
+            shared_state,
+            DeadLetters(settings),
+            Pipeline(settings.kafka, shared_state),
+        )
         async with serve_console("127.0.0.1:0", parts) as url:
             print(url, flush=True)
             await asyncio.Event().wait()

@@ -15,6 +15,7 @@ from streams.console.dead_letters import DeadLetters
 from streams.console.jobs.runner import JobRunner
 from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
 from streams.console.jobs.store import JobStore
+from streams.console.pipeline import Pipeline
 from streams.console.server import serve_console
 from streams.console.services import Services
 from streams.deadletters.follower import DeadLetterFollower
@@ -47,7 +48,16 @@ async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address:
         RequestProducer(settings.kafka) as producer,
         open_shared_state(settings.kafka) as shared_state,
         serve_console(
-            address, Services(settings, store, jobs, producer, shared_state, dead_letters)
+            address,
+            Services(
+                settings,
+                store,
+                jobs,
+                producer,
+                shared_state,
+                dead_letters,
+                Pipeline(settings.kafka, shared_state),
+            ),
         ) as url,
         stop_signal() as stopped,
         asyncio.TaskGroup() as group,

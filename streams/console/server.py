@@ -16,6 +16,7 @@ from streams.console.api.library import LibraryApi
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
 from streams.console.api.signals import SignalApi
+from streams.console.api.topics import TopicApi
 from streams.console.errors import CallError, as_call_error
 from streams.console.headers import complete
 from streams.console.pages.deadletters import DeadLetterPages
@@ -24,6 +25,7 @@ from streams.console.pages.files import FilePages
 from streams.console.pages.jobs import JobPages
 from streams.console.pages.library import LibraryPages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
+from streams.console.pages.pipeline import PipelinePages
 from streams.console.pages.reference import ReferencePages
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.pages.replay import ReplayPages
@@ -77,6 +79,7 @@ def build_console(services: Services) -> web.Application:
         DeadLetterApi(services),
         SignalApi(services),
         LibraryApi(services),
+        TopicApi(services),
         DocumentApi(),
         RequestPages(services, renderer),
         SearchPages(services),
@@ -86,6 +89,7 @@ def build_console(services: Services) -> web.Application:
         DeadLetterPages(services, renderer),
         ReplayPages(services, renderer),
         LibraryPages(services, renderer),
+        PipelinePages(services, renderer),
         FilePages(services),
         ErrorCodePages(renderer),
         ReferencePages(renderer),

@@ -6,6 +6,7 @@ from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
 from streams.console.jobs.store import JobStore
+from streams.console.pipeline import Pipeline
 from streams.history.store import HistoryStore
 from streams.settings import Settings
 
@@ -20,6 +21,7 @@ class Services:
         producer: publishes requests and commands.
         shared_state: breakers, rates and paused stages.
         dead_letters: those of the cluster; another task fills their index.
+        pipeline: topics, stages and workers.
     """
 
     settings: Settings
@@ -28,3 +30,4 @@ class Services:
     producer: RequestProducer
     shared_state: SharedState
     dead_letters: DeadLetters
+    pipeline: Pipeline

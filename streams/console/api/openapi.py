@@ -18,6 +18,7 @@ from streams.console.api import (
     library_operations,
     request_operations,
     signal_operations,
+    topic_operations,
 )
 from streams.console.api.operations import Body, Operation, Parameter
 from streams.console.api.shapes import Error
@@ -30,6 +31,7 @@ DECLARED: tuple[tuple[Operation, ...], ...] = (
     dead_letter_operations.OPERATIONS,
     signal_operations.OPERATIONS,
     library_operations.OPERATIONS,
+    topic_operations.OPERATIONS,
     document_operations.OPERATIONS,
 )
 """The operations of every module of the API."""

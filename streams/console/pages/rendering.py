@@ -15,6 +15,7 @@ NAVIGATION = (
     ("library", "Library"),
     ("jobs", "Jobs"),
     ("deadletters", "Dead letters"),
+    ("pipeline", "Pipeline"),
     ("api", "API"),
 )
 """Target and name of the links on all pages."""

@@ -1,21 +1,25 @@
 """A console over a history that a test writes; what it publishes is recorded."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from aiohttp.test_utils import TestClient, TestServer
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from schemas.codec import decode
 from schemas.commands import Command
 from schemas.deadletters import DeadLetterStatus
 from streams.client import RequestProducer
+from streams.cluster.inspection import ClusterState, GroupMember, GroupState
 from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
 from streams.console.jobs.store import JobStore
+from streams.console.pipeline import Pipeline, Reader
 from streams.console.replays import ReplayJobs
 from streams.console.server import build_console
 from streams.console.services import Services
@@ -147,11 +151,37 @@ class RecordingDeadLetters(DeadLetters):
         return Totals(replayed=2)
 
 
-def services(store: HistoryStore, jobs: JobStore, **console: Any) -> Services:
-    """Return the services of a console with these settings."""
+async def read_idle_cluster(
+    _kafka: KafkaSettings, topics: Collection[str], groups: Mapping[str, Collection[str]]
+) -> ClusterState:
+    """Return a cluster with one partition of each topic, and one worker of all stages."""
+    offsets = {TopicPartition(topic, 0): 7 for topic in topics}
+    states = {
+        group: GroupState(
+            state="Stable",
+            members=(
+                GroupMember(
+                    name="worker-1", host="10.0.0.1", partitions=dict.fromkeys(sources, (0,))
+                ),
+            ),
+            committed={TopicPartition(each, 0): OffsetAndMetadata(4, "") for each in sources},
+        )
+        for group, sources in groups.items()
+    }
+    return ClusterState(beginnings=dict.fromkeys(offsets, 2), ends=offsets, groups=states)
+
+
+def services(
+    store: HistoryStore, jobs: JobStore, *, read: Reader = read_idle_cluster, **console: Any
+) -> Services:
+    """Return the services of a console with these settings, and this reader of the cluster."""
     settings = Settings(console=ConsoleSettings(**console))
     dead_letters = RecordingDeadLetters(settings)
-    return Services(settings, store, jobs, RecordingProducer(), SharedState(), dead_letters)
+    shared_state = SharedState()
+    pipeline = Pipeline(settings.kafka, shared_state, read)
+    return Services(
+        settings, store, jobs, RecordingProducer(), shared_state, dead_letters, pipeline
+    )
 
 
 class Console(TestClient):  # type: ignore[type-arg]

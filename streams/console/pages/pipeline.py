@@ -1,0 +1,21 @@
+"""The page of the pipeline: stages with their groups, workers, topics."""
+
+from aiohttp import web
+
+from streams.console.pages.rendering import Renderer
+from streams.console.services import Services
+
+
+class PipelinePages:
+    """The handler of this page."""
+
+    def __init__(self, services: Services, renderer: Renderer) -> None:
+        self._pipeline = services.pipeline
+        self._renderer = renderer
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/pipeline", self.show)
+
+    async def show(self, _request: web.Request) -> web.Response:
+        view = await self._pipeline.view()
+        return self._renderer.page("pipeline.html", view=view, workers=view.workers())
