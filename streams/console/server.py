@@ -32,6 +32,7 @@ from streams.console.pages.replay import ReplayPages
 from streams.console.pages.request import RequestPage
 from streams.console.pages.requests import RequestPages
 from streams.console.pages.search import SearchPages
+from streams.console.pages.settings import SettingsPages
 from streams.console.pages.submit import SubmitPages
 from streams.console.services import Services
 from streams.errors import OperatorError
@@ -91,6 +92,7 @@ def build_console(services: Services) -> web.Application:
         LibraryPages(services, renderer),
         PipelinePages(services, renderer),
         FilePages(services),
+        SettingsPages(services, renderer),
         ErrorCodePages(renderer),
         ReferencePages(renderer),
         LoginPages(rules, renderer),

@@ -16,6 +16,7 @@ NAVIGATION = (
     ("jobs", "Jobs"),
     ("deadletters", "Dead letters"),
     ("pipeline", "Pipeline"),
+    ("settings", "Settings"),
     ("api", "API"),
 )
 """Target and name of the links on all pages."""

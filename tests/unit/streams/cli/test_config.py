@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from streams.cli.config import _without_login, config
+from streams.cli.config import config
 from streams.settings import setting_paths
 
 pytestmark = pytest.mark.usefixtures("own_settings")
@@ -67,23 +67,6 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert printed[f"kafka.{name}"].startswith("********  # environment ")
     assert printed["kafka.token_provider_options"].startswith('{"key": ********}  # ')
     assert printed["egress.proxy"].startswith('"http://********@127.0.0.1:3128"')
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("http://a:1", "http://a:1"),
-        ("http://u@a:1", "http://********@a:1"),
-        ("http://u:p@a:1", "http://********@a:1"),
-        ("http://u:p@ss@a:1", "http://********@a:1"),
-        ("http://u@a:1/@b", "http://********@a:1/@b"),
-        ("https://a/@b", "https://a/@b"),
-        ("127.0.0.1:9092", "127.0.0.1:9092"),
-        ("", ""),
-    ],
-)
-def test_a_login_in_a_url_is_masked(url: str, shown: str) -> None:
-    assert _without_login(url) == shown
 
 
 def test_proxies_are_shown_without_their_logins(monkeypatch: pytest.MonkeyPatch) -> None:
