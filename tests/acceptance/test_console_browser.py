@@ -27,7 +27,10 @@ PAGES_OF_A_KIND = 3
 
 SOON_MILLISECONDS = 30_000.0
 
-OWN_PAGES = {"", "api", "cancel", "job", "jobs", "new-job", "request", "retry", "submit"}
+OWN_PAGES = {
+    *("", "api", "cancel", "codes", "job", "jobs", "library", "new-job", "pipeline", "request"),
+    *("retry", "settings", "submit"),
+}
 """The least that the crawl has to find."""
 
 REQUESTS: dict[str, dict[str, object]] = {
