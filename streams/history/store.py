@@ -237,14 +237,14 @@ class HistoryStore:
         # The index alone finds the ids: a title that none has takes 5 ms, not 20.
         found = f"SELECT id FROM request{where} {order} LIMIT ?"  # noqa: S608  (constants)
         query = f"SELECT {_FIELDS} FROM request WHERE id IN ({found}) {order}"  # noqa: S608  (constants)
-        return list(map(request_row, self._rows(query, (*values, limit))))
+        return list(map(request_row, self._file.rows(query, (*values, limit))))
 
     def library_totals(self, wanted: LibraryFilter) -> LibraryTotals:
         """Return the sums over the requests with files that match."""
         where, values = library_clause(wanted)
         # `sum` fails above 2**63, `total` is a float.
         query = f"SELECT count(*), total(bytes) FROM request{where}"  # noqa: S608  (constants)
-        ((requests, size),) = self._rows(query, values)
+        ((requests, size),) = self._file.rows(query, values)
         return LibraryTotals(requests=requests, bytes=int(size))
 
     def revision(self) -> Revision:
