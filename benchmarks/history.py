@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 
 from benchmarks.measuring import load_average
 from streams.history.follower import HistoryFollower
-from streams.history.library import LibraryFilter
+from streams.history.library import LibraryFilter, find_files, sum_files
 from streams.history.rows import RequestFilter
 from streams.history.store import HistoryStore
 from streams.settings import KafkaSettings
@@ -139,8 +139,8 @@ def print_queries(store: HistoryStore) -> None:
         "no match": LibraryFilter(title="absent"),
     }
     for name, wanted in libraries.items():
-        queries[f"library, {name}"] = partial(store.library, wanted, PAGE)
-        queries[f"totals, {name}"] = partial(store.library_totals, wanted)
+        queries[f"library, {name}"] = partial(find_files, store, wanted, PAGE)
+        queries[f"totals, {name}"] = partial(sum_files, store, wanted)
     for name, query in queries.items():
         print(f"  {name:22} {query_milliseconds(query):7.2f} ms")
 

@@ -1,10 +1,11 @@
-"""The SQL of the library: requests with stored files, by author, platform, time and title."""
+"""The library: requests with stored files, by author, platform, time and title."""
 
 from typing import Any
 
 import msgspec
 
-from streams.history.rows import Cursor
+from streams.history.rows import Cursor, RequestRow, request_row
+from streams.history.store import FIELDS, HistoryStore
 
 
 class LibraryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +36,28 @@ class LibraryTotals(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-def library_clause(wanted: LibraryFilter, after: Cursor | None = None) -> tuple[str, list[Any]]:
-    """Return the WHERE clause of the requests with files that match, from behind a cursor."""
+def find_files(
+    store: HistoryStore, wanted: LibraryFilter, limit: int, after: Cursor | None = None
+) -> list[RequestRow]:
+    """Return the requests with files that match, newest first, from behind a cursor."""
+    where, values = _where_clause(wanted, after)
+    order = "ORDER BY received_at DESC, id DESC"
+    # The index alone finds the ids: a title that none has takes 5 ms, not 20.
+    found = f"SELECT id FROM request{where} {order} LIMIT ?"  # noqa: S608  (constants)
+    query = f"SELECT {FIELDS} FROM request WHERE id IN ({found}) {order}"  # noqa: S608  (constants)
+    return list(map(request_row, store.select(query, (*values, limit))))
+
+
+def sum_files(store: HistoryStore, wanted: LibraryFilter) -> LibraryTotals:
+    """Return the sums over the requests with files that match."""
+    where, values = _where_clause(wanted)
+    # `sum` fails above 2**63, `total` is a float.
+    query = f"SELECT count(*), total(bytes) FROM request{where}"  # noqa: S608  (constants)
+    ((requests, size),) = store.select(query, values)
+    return LibraryTotals(requests=requests, bytes=int(size))
+
+
+def _where_clause(wanted: LibraryFilter, after: Cursor | None = None) -> tuple[str, list[Any]]:
     # The condition of the partial indexes of the library.
     conditions, values = ["bytes IS NOT NULL"], list[Any]()
     for condition, value in (

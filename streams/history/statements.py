@@ -18,6 +18,11 @@ SCHEMA_VERSION = 5
 OPEN_BATCH = "state = 'accepted' AND url IS NULL"
 """Condition of an undecided batch; it is introduced by its first member, so it has no URL."""
 
+FAILED = "state IN ('failed', 'rejected', 'expired')"
+"""Condition of a request whose result is an error; nobody has cancelled it."""
+
+PARKED = "state = 'parked' AND due IS NOT NULL"
+
 _TABLES = ("source", "position", "request", "event")
 
 _SCHEMA = f"""
@@ -46,6 +51,11 @@ CREATE INDEX request_by_platform ON request (platform, received_at, id, state)
 CREATE INDEX request_by_video ON request (video, received_at, id) WHERE video IS NOT NULL;
 CREATE INDEX request_by_url ON request (url, received_at, id) WHERE url IS NOT NULL;
 CREATE INDEX request_by_batch ON request (batch, received_at, id) WHERE batch IS NOT NULL;
+CREATE INDEX request_by_result ON request (state_at, state, received_at, is_final)
+    WHERE is_final;
+CREATE INDEX request_by_failure ON request (error, platform, state_at, state)
+    WHERE {FAILED};
+CREATE INDEX request_by_due ON request (due, state) WHERE {PARKED};
 CREATE INDEX request_open_batch ON request (state, received_at, id) WHERE {OPEN_BATCH};
 CREATE INDEX library_by_time ON request (received_at, id, bytes, platform, title)
     WHERE bytes IS NOT NULL;

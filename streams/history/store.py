@@ -8,14 +8,13 @@ import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from schemas.codec import decode
 from streams.errors import OperatorError
 from streams.history.changes import Event
-from streams.history.library import LibraryFilter, LibraryTotals, library_clause
 from streams.history.rows import (
     Cursor,
     RequestFilter,
@@ -43,7 +42,8 @@ FILE_NAME = "history.db"
 PRUNED_REQUESTS = 500
 """Requests that one `HistoryStore.prune` deletes: 35 to 50 ms."""
 
-_FIELDS = ", ".join(RequestRow.__struct_fields__)
+FIELDS = ", ".join(RequestRow.__struct_fields__)
+"""Columns of `request_row`."""
 
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """Error codes of a file that SQLite cannot read."""
@@ -131,9 +131,7 @@ class HistoryStore:
     def positions(self, topic: str) -> dict[int, ReadPosition]:
         """Return the positions of a topic by partition."""
         query = "SELECT partition, next_offset, digest FROM position WHERE topic = ?"
-        return {
-            partition: ReadPosition(*rest) for partition, *rest in self._file.rows(query, (topic,))
-        }
+        return {partition: ReadPosition(*rest) for partition, *rest in self.select(query, (topic,))}
 
     def apply(
         self,
@@ -190,12 +188,12 @@ class HistoryStore:
 
     def origin(self) -> str:
         """Return what the rows are a copy of; another text after they were emptied."""
-        ((cluster, generation),) = self._file.rows("SELECT cluster, generation FROM source", ())
+        ((cluster, generation),) = self.select("SELECT cluster, generation FROM source", ())
         return f"{cluster}/{generation}"
 
     def request(self, request_id: str) -> RequestRow | None:
-        query = f"SELECT {_FIELDS} FROM request WHERE id = ?"  # noqa: S608  (constants)
-        return next(map(request_row, self._file.rows(query, (request_id,))), None)
+        query = f"SELECT {FIELDS} FROM request WHERE id = ?"  # noqa: S608  (constants)
+        return next(map(request_row, self.select(query, (request_id,))), None)
 
     def events(self, request_id: str) -> list[Event]:
         """Return the transitions of a request, oldest first."""
@@ -205,7 +203,7 @@ class HistoryStore:
         )
         return [
             Event(at=at, step=step, transition=transition, detail=decode(detail, dict[str, str]))
-            for at, step, transition, detail in self._file.rows(query, (request_id,))
+            for at, step, transition, detail in self.select(query, (request_id,))
         ]
 
     def requests(
@@ -213,43 +211,24 @@ class HistoryStore:
     ) -> list[RequestRow]:
         """Return the requests that match, newest first, from behind a cursor."""
         where, values = where_clause(wanted, after)
-        query = f"SELECT {_FIELDS} FROM request{where} ORDER BY received_at DESC, id DESC LIMIT ?"  # noqa: S608  (constants)
-        return list(map(request_row, self._file.rows(query, (*values, limit))))
+        query = f"SELECT {FIELDS} FROM request{where} ORDER BY received_at DESC, id DESC LIMIT ?"  # noqa: S608  (constants)
+        return list(map(request_row, self.select(query, (*values, limit))))
 
     def counts(self, wanted: RequestFilter, after: Cursor | None = None) -> dict[str, int]:
         """Return the number of requests that match, by state, from behind a cursor."""
         where, values = where_clause(wanted, after)
         query = f"SELECT state, count(*) FROM request{where} GROUP BY state"  # noqa: S608  (constants)
-        return dict(self._file.rows(query, values))
+        return dict(self.select(query, values))
 
     def open_batches(self, wanted: RequestFilter, after: Cursor | None = None) -> int:
         """Return the number of undecided batches that match."""
         where, values = where_clause(wanted, after, OPEN_BATCH)
-        ((count,),) = self._file.rows(f"SELECT count(*) FROM request{where}", values)  # noqa: S608  (constants)
+        ((count,),) = self.select(f"SELECT count(*) FROM request{where}", values)  # noqa: S608  (constants)
         return int(count)
-
-    def library(
-        self, wanted: LibraryFilter, limit: int, after: Cursor | None = None
-    ) -> list[RequestRow]:
-        """Return the requests with files that match, newest first, from behind a cursor."""
-        where, values = library_clause(wanted, after)
-        order = "ORDER BY received_at DESC, id DESC"
-        # The index alone finds the ids: a title that none has takes 5 ms, not 20.
-        found = f"SELECT id FROM request{where} {order} LIMIT ?"  # noqa: S608  (constants)
-        query = f"SELECT {_FIELDS} FROM request WHERE id IN ({found}) {order}"  # noqa: S608  (constants)
-        return list(map(request_row, self._file.rows(query, (*values, limit))))
-
-    def library_totals(self, wanted: LibraryFilter) -> LibraryTotals:
-        """Return the sums over the requests with files that match."""
-        where, values = library_clause(wanted)
-        # `sum` fails above 2**63, `total` is a float.
-        query = f"SELECT count(*), total(bytes) FROM request{where}"  # noqa: S608  (constants)
-        ((requests, size),) = self._file.rows(query, values)
-        return LibraryTotals(requests=requests, bytes=int(size))
 
     def revision(self) -> Revision:
         """Return the present revision."""
-        return Revision(*self._file.rows("SELECT generation, revision FROM source", ())[0])
+        return Revision(*self.select("SELECT generation, revision FROM source", ())[0])
 
     def changes(self, after: int, limit: int) -> list[RowChange]:
         """Return the requests changed behind the number of a revision, earliest change first.
@@ -257,11 +236,15 @@ class HistoryStore:
         Of several changes of a request the last one counts.
         """
         where = "WHERE revision > ? ORDER BY revision LIMIT ?"
-        query = f"SELECT revision, {_FIELDS} FROM request {where}"  # noqa: S608  (constants)
+        query = f"SELECT revision, {FIELDS} FROM request {where}"  # noqa: S608  (constants)
         return [
             RowChange(number, request_row(values))
-            for number, *values in self._file.rows(query, (after, limit))
+            for number, *values in self.select(query, (after, limit))
         ]
+
+    def select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query of this package."""
+        return self._file.rows(query, values)
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

@@ -8,6 +8,7 @@ from aiohttp import web
 from streams.console.api.responses import ROOT, json_response
 from streams.console.library_queries import parse_library
 from streams.console.services import Services
+from streams.history.library import find_files, sum_files
 from streams.history.rows import row_to_json
 
 
@@ -23,8 +24,10 @@ class LibraryApi:
     async def list_files(self, request: web.Request) -> web.Response:
         """Return a page of requests with files, the query of the next page, and the sums."""
         query = parse_library(request.query)
-        rows = await asyncio.to_thread(self._store.library, query.wanted, query.limit, query.after)
-        totals = await asyncio.to_thread(self._store.library_totals, query.wanted)
+        rows = await asyncio.to_thread(
+            find_files, self._store, query.wanted, query.limit, query.after
+        )
+        totals = await asyncio.to_thread(sum_files, self._store, query.wanted)
         following = query.next_page(rows)
         return json_response(
             {

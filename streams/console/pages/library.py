@@ -7,6 +7,7 @@ from aiohttp import web
 from streams.console.library_queries import LIBRARY_FILTERS, parse_library
 from streams.console.pages.rendering import Renderer
 from streams.console.services import Services
+from streams.history.library import find_files, sum_files
 
 
 class LibraryPages:
@@ -21,8 +22,10 @@ class LibraryPages:
 
     async def list_files(self, request: web.Request) -> web.Response:
         query = parse_library(request.query)
-        rows = await asyncio.to_thread(self._store.library, query.wanted, query.limit, query.after)
-        totals = await asyncio.to_thread(self._store.library_totals, query.wanted)
+        rows = await asyncio.to_thread(
+            find_files, self._store, query.wanted, query.limit, query.after
+        )
+        totals = await asyncio.to_thread(sum_files, self._store, query.wanted)
         return self._renderer.page(
             "library.html",
             rows=rows,

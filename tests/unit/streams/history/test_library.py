@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streams.history.changes import FILE_BYTES_MAX, FILES_MAX, HistoryFile, RequestChange
-from streams.history.library import LibraryFilter, LibraryTotals
+from streams.history.library import LibraryFilter, LibraryTotals, find_files, sum_files
 from streams.history.rows import Cursor
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore
@@ -66,15 +66,15 @@ def test_files_are_found_newest_first(
     store: HistoryStore, wanted: LibraryFilter, expected: str
 ) -> None:
     apply(store, *CHANGES)
-    assert "".join(row.id for row in store.library(wanted, 10)) == expected
-    assert store.library_totals(wanted) == LibraryTotals(
+    assert "".join(row.id for row in find_files(store, wanted, 10)) == expected
+    assert sum_files(store, wanted) == LibraryTotals(
         requests=len(expected), bytes=10 * len(expected)
     )
 
 
 def test_page_begins_behind_its_cursor(store: HistoryStore) -> None:
     apply(store, *CHANGES)
-    rows = store.library(LibraryFilter(), 1, Cursor(3.0, "c"))
+    rows = find_files(store, LibraryFilter(), 1, Cursor(3.0, "c"))
     assert [row.id for row in rows] == ["b"]
 
 
@@ -84,7 +84,7 @@ def test_sum_beyond_the_integers_of_sqlite_is_no_error(store: HistoryStore) -> N
     apply(store, fetched("a", 1.0), fetched("b", 1.0))
     changes = [RequestChange(request_id=name, at=2.0, files=files) for name in "ab"]
     apply(store, *changes)
-    assert store.library_totals(LibraryFilter()).bytes == 2 * FILES_MAX * FILE_BYTES_MAX
+    assert sum_files(store, LibraryFilter()).bytes == 2 * FILES_MAX * FILE_BYTES_MAX
 
 
 def test_id_that_is_used_again_has_the_post_of_its_new_result(store: HistoryStore) -> None:
@@ -102,4 +102,4 @@ def test_id_that_is_used_again_has_the_post_of_its_new_result(store: HistoryStor
     row = store.request("a")
     assert row is not None
     assert (row.author, row.title, row.message, row.trace_id) == (None, None, "gone", "2" * 32)
-    assert store.library(LibraryFilter(), 10) == []
+    assert find_files(store, LibraryFilter(), 10) == []

@@ -1,0 +1,170 @@
+"""Statistics of the history: results of a time, their errors, and what waits.
+
+Each query reads an index that has all it needs, so that it takes milliseconds with 100,000
+requests.
+"""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from streams.client import BATCH_FINISHED
+from streams.history.statements import FAILED, OPEN_BATCH, PARKED
+from streams.history.store import HistoryStore
+
+DURATIONS_MAX = 10_000
+"""Latest completed requests of which the percentiles are computed: 8 ms."""
+
+TREND_HOURS = 24
+
+HOUR_SECONDS = 3_600.0
+
+NOT_DELAYED = ("accepted", "extracted", "selected")
+"""States of undecided requests that wait for no retry."""
+
+
+_FAILURES = f"FROM request INDEXED BY request_by_failure WHERE {FAILED}"
+"""Without statistics of its indexes SQLite chooses another one, and takes five times as long."""
+
+_GROUPS = f"""
+SELECT error, platform, count(*), min(state_at), max(state_at) {_FAILURES} GROUP BY error, platform
+"""
+
+_HOURS = f"""
+SELECT error, platform, CAST((state_at - ?) / ? AS INTEGER) AS hour, count(*)
+{_FAILURES} AND state_at >= ? GROUP BY error, platform, hour
+"""
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """The results of a time span.
+
+    Attributes:
+        seconds: its length.
+        states: number of results by status, without the ends of batches.
+        median_seconds: from reception to result, of completed requests; None without any.
+        p99_seconds: the same, 99th percentile.
+    """
+
+    seconds: float
+    states: dict[str, int]
+    median_seconds: float | None
+    p99_seconds: float | None
+
+    @property
+    def per_minute(self) -> float:
+        """Results per minute."""
+        return sum(self.states.values()) * 60 / self.seconds
+
+    @property
+    def success_ratio(self) -> float | None:
+        """Completed requests, as a share of those not rejected or cancelled."""
+        counted = sum(self.states.get(each, 0) for each in ("completed", "failed", "expired"))
+        return self.states.get("completed", 0) / counted if counted else None
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """The undecided requests. Times are epoch seconds.
+
+    Attributes:
+        parked: number of requests that wait for a breaker or an outage.
+        parked_since: reception of the oldest of them.
+        next_due: the earliest next attempt of them.
+        oldest: reception of the oldest request that is neither delayed nor a batch.
+        oldest_state: its state.
+    """
+
+    parked: int
+    parked_since: float | None
+    next_due: float | None
+    oldest: float | None
+    oldest_state: str | None
+
+
+class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """The failed, rejected and expired requests of one error code and platform.
+
+    Attributes:
+        error: the code; None for a result without one.
+        platform: None where it is unknown.
+        first_at: time of the first one, epoch seconds.
+        last_at: time of the last one.
+        hours: number in each of the last `TREND_HOURS` hours, the present one at the end.
+    """
+
+    error: str | None
+    platform: str | None
+    count: int
+    first_at: float
+    last_at: float
+    hours: tuple[int, ...]
+
+
+def read_results(store: HistoryStore, seconds: float, now: float) -> Results:
+    """Return the results of the last seconds."""
+    counts = store.select(
+        "SELECT state, count(*) FROM request INDEXED BY request_by_result "
+        "WHERE is_final AND state_at >= ? GROUP BY state",
+        (now - seconds,),
+    )
+    durations = store.select(
+        "SELECT state_at - received_at FROM request INDEXED BY request_by_result "
+        "WHERE is_final AND state_at >= ? AND state = 'completed' ORDER BY state_at DESC LIMIT ?",
+        (now - seconds, DURATIONS_MAX),
+    )
+    ordered = sorted(max(each, 0.0) for (each,) in durations)
+    return Results(
+        seconds=seconds,
+        states={state: number for state, number in counts if state != BATCH_FINISHED},
+        median_seconds=percentile(ordered, 0.5),
+        p99_seconds=percentile(ordered, 0.99),
+    )
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the smallest value that is not below a share of the values; None without any."""
+    return ordered[max(math.ceil(share * len(ordered)), 1) - 1] if ordered else None
+
+
+def read_waiting(store: HistoryStore) -> Waiting:
+    """Return what is known of the undecided requests."""
+    parked = "SELECT count(*), min(received_at) FROM request WHERE state = 'parked'"
+    ((count, since),) = store.select(parked)
+    due = "SELECT min(due) FROM request INDEXED BY request_by_due WHERE"
+    ((next_due,),) = store.select(f"{due} {PARKED}")
+    oldest = [
+        (at, state)
+        for state in NOT_DELAYED
+        for (at,) in store.select(
+            f"SELECT received_at FROM request WHERE state = ? AND NOT ({OPEN_BATCH}) "  # noqa: S608  (a constant)
+            "ORDER BY received_at LIMIT 1",
+            (state,),
+        )
+    ]
+    at, state = min(oldest, default=(None, None))
+    return Waiting(
+        parked=count, parked_since=since, next_due=next_due, oldest=at, oldest_state=state
+    )
+
+
+def read_failures(store: HistoryStore, now: float) -> list[FailureGroup]:
+    """Return the groups of failures, the largest first."""
+    start = now - TREND_HOURS * HOUR_SECONDS
+    hours: dict[tuple[str | None, str | None], list[int]] = {}
+    for error, platform, hour, count in store.select(_HOURS, (start, HOUR_SECONDS, start)):
+        counts = hours.setdefault((error, platform), [0] * TREND_HOURS)
+        # The clock of a worker may be ahead.
+        counts[min(hour, TREND_HOURS - 1)] += count
+    groups = [
+        FailureGroup(
+            error=error,
+            platform=platform,
+            count=count,
+            first_at=first,
+            last_at=last,
+            hours=tuple(hours.get((error, platform), [0] * TREND_HOURS)),
+        )
+        for error, platform, count, first, last in store.select(_GROUPS)
+    ]
+    return sorted(groups, key=lambda each: (-each.count, each.error or "", each.platform or ""))
