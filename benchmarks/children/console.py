@@ -7,6 +7,7 @@ from pathlib import Path
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
+from streams.console.health.lag import LagReader, StageLag
 from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
 from streams.console.jobs.store import JobStore
 from streams.console.pipeline import Pipeline
@@ -16,6 +17,10 @@ from streams.history.store import FILE_NAME, HistoryStore
 from streams.settings import Settings
 
 
+async def no_stages() -> dict[str, StageLag]:
+    return {}
+
+
 async def main(directory: Path) -> None:
     settings = Settings()
     with (
@@ -23,15 +28,18 @@ async def main(directory: Path) -> None:
         JobStore(directory / JOBS_FILE_NAME) as jobs,
     ):
         producer = RequestProducer(settings.kafka)
-        shared_state = SharedState()
+        dead_letters = DeadLetters(settings)
+        dead_letters.index.complete()
         parts = Services(
             settings,
             store,
             jobs,
             producer,
-            shared_state,
-            DeadLetters(settings),
-            Pipeline(settings.kafka, shared_state),
+            SharedState(),
+            dead_letters,
+            Pipeline(settings.kafka),
+            (),
+            LagReader(no_stages),
         )
         async with serve_console("127.0.0.1:0", parts) as url:
             print(url, flush=True)

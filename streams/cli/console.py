@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 
 import click
 import orjson
@@ -12,6 +13,7 @@ from streams.cli.service import stop_signal
 from streams.client import RequestProducer
 from streams.cluster.shared_state import open_shared_state
 from streams.console.dead_letters import DeadLetters
+from streams.console.health.lag import LagReader, measure_lag
 from streams.console.jobs.runner import JobRunner
 from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
 from streams.console.jobs.store import JobStore
@@ -23,6 +25,7 @@ from streams.history.follower import HistoryFollower
 from streams.history.store import FILE_NAME, HistoryStore
 from streams.observability.logs import configure_logging
 from streams.settings import Settings
+from streams.stage import load_stages
 
 
 @click.command()
@@ -42,7 +45,11 @@ def console(bootstrap: str | None, http: str | None) -> None:
 
 async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address: str) -> None:
     dead_letters = DeadLetters(settings)
+    stages = load_stages()
+    pipeline = Pipeline(settings.kafka)
+    lag = LagReader(partial(measure_lag, settings.kafka, stages, pipeline))
     async with (
+        aclosing(lag),
         aclosing(dead_letters.replays),
         HistoryFollower(settings.kafka, store, settings.history) as follower,
         RequestProducer(settings.kafka) as producer,
@@ -56,7 +63,9 @@ async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address:
                 producer,
                 shared_state,
                 dead_letters,
-                Pipeline(settings.kafka, shared_state),
+                pipeline,
+                stages,
+                lag,
             ),
         ) as url,
         stop_signal() as stopped,

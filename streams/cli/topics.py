@@ -12,7 +12,14 @@ from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cluster.acls import Acl, kafka_acls_commands
 from streams.cluster.topic_admin import apply_topics, check_topics
-from streams.contract.role_acls import Role, admin_acls, client_acls, operator_acls, worker_acls
+from streams.contract.role_acls import (
+    Role,
+    admin_acls,
+    client_acls,
+    lag_acls,
+    operator_acls,
+    worker_acls,
+)
 from streams.settings import KafkaSettings
 from streams.stage import Stage, load_stages, topics_of
 
@@ -88,5 +95,7 @@ def _required_acls(
             return client_acls(prefix, groups)
         case "operator":
             return operator_acls(prefix)
+        case "console":
+            return lag_acls(stages, prefix)
         case "admin":
             return admin_acls(stages, prefix, replies)

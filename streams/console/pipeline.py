@@ -24,7 +24,6 @@ class Pipeline:
 
     Args:
         kafka: the cluster.
-        shared_state: has the paused stages.
         read: reads the cluster.
         clock: monotonic seconds.
     """
@@ -32,31 +31,44 @@ class Pipeline:
     def __init__(
         self,
         kafka: KafkaSettings,
-        shared_state: SharedState,
         read: Reader = read_cluster,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kafka = kafka
-        self._shared_state = shared_state
         self._read = read
         self._clock = clock
         self._reading = asyncio.Lock()
-        self._view: PipelineView | None = None
+        self._cluster: ClusterState | None = None
+        self._read_at = datetime.now(UTC)
         self._valid_until = 0.0
 
-    async def view(self) -> PipelineView:
-        """Return the present state.
+    async def cluster(self) -> ClusterState:
+        """Return the state of all topics and of the groups of all stages.
 
         Raises:
             ClusterUnavailableError: the cluster does not answer.
         """
         async with self._reading:
-            if self._view is None or self._clock() >= self._valid_until:
-                self._view = await self._read_view()
+            if self._cluster is None or self._clock() >= self._valid_until:
+                self._cluster = await self._read_cluster()
+                self._read_at = datetime.now(UTC)
                 self._valid_until = self._clock() + CACHE_SECONDS
-            return self._view
+            return self._cluster
 
-    async def _read_view(self) -> PipelineView:
+    async def view(self, shared_state: SharedState) -> PipelineView:
+        """Return the view of the present state.
+
+        Args:
+            shared_state: has the paused stages.
+
+        Raises:
+            ClusterUnavailableError: the cluster does not answer.
+        """
+        cluster = await self.cluster()
+        stages = await asyncio.to_thread(load_stages)
+        return pipeline_view(stages, self._kafka, cluster, shared_state, self._read_at)
+
+    async def _read_cluster(self) -> ClusterState:
         stages = await asyncio.to_thread(load_stages)
         kafka, prefix = self._kafka, self._kafka.topic_prefix
         groups = {
@@ -64,5 +76,4 @@ class Pipeline:
             for stage in stages
         }
         names = {topic.kafka_name(prefix) for topic in topics_of(stages, kafka.reply_topics)}
-        cluster = await self._read(kafka, names, groups)
-        return pipeline_view(stages, kafka, cluster, self._shared_state, datetime.now(UTC))
+        return await self._read(kafka, names, groups)

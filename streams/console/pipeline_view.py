@@ -56,6 +56,14 @@ class TopicView(msgspec.Struct, frozen=True, kw_only=True):
         return sum(each.end_offset - each.begin_offset for each in self.partitions)
 
 
+class TopicProgress(msgspec.Struct, frozen=True):
+    """Finished and unfinished records of a stage in one of its source topics."""
+
+    partitions: int
+    finished: int
+    lag: int
+
+
 class LagView(msgspec.Struct, frozen=True, kw_only=True):
     """Unfinished records of a stage in one of its source topics."""
 
@@ -63,7 +71,7 @@ class LagView(msgspec.Struct, frozen=True, kw_only=True):
     lag: int
 
 
-class StageView(msgspec.Struct, frozen=True, kw_only=True):
+class StageGroup(msgspec.Struct, frozen=True, kw_only=True):
     """A stage and its consumer group.
 
     Attributes:
@@ -92,7 +100,7 @@ class PipelineView(msgspec.Struct, frozen=True, kw_only=True):
 
     read_at: Moment
     topics: tuple[TopicView, ...]
-    stages: tuple[StageView, ...]
+    stages: tuple[StageGroup, ...]
 
     def workers(self) -> list[tuple[str, str, dict[str, list[int]]]]:
         """Return name and host of every worker, with the partitions of its stages."""
@@ -128,7 +136,7 @@ def pipeline_view(
             _topic_view(each, prefix, parties, cluster)
             for each in topics_of(stages, kafka.reply_topics)
         ),
-        stages=tuple(_stage_view(each, prefix, cluster, shared_state) for each in ordered),
+        stages=tuple(_stage_group(each, prefix, cluster, shared_state) for each in ordered),
     )
 
 
@@ -156,14 +164,14 @@ def _topic_view(
     )
 
 
-def _stage_view(
+def _stage_group(
     stage: Stage, prefix: str, cluster: ClusterState, shared_state: SharedState
-) -> StageView:
+) -> StageGroup:
     name = f"{prefix}{stage.name}"
     group = cluster.groups.get(name, GroupState())
     intake = shared_state.read(f"{INTAKE}{stage.name}", IntakeSignal)
     sources = [topic.kafka_name(prefix) for topic in stage.sources]
-    return StageView(
+    return StageGroup(
         name=stage.name,
         purpose=stage.purpose,
         group=name,
@@ -171,17 +179,20 @@ def _stage_view(
         members=group.members,
         lag=()
         if group.error
-        else tuple(LagView(topic=each, lag=_lag_of(each, group, cluster)) for each in sources),
+        else tuple(
+            LagView(topic=each, lag=topic_progress(each, group, cluster).lag) for each in sources
+        ),
         paused=intake.reason if intake is not None and intake.paused else None,
         error=group.error,
     )
 
 
-def _lag_of(topic: str, group: GroupState, cluster: ClusterState) -> int:
+def topic_progress(topic: str, group: GroupState, cluster: ClusterState) -> TopicProgress:
+    """Return the progress of a group on a topic, given by its Kafka name."""
     ends = {
         each: end
         for each, end in cluster.ends.items()
         if each.topic == topic and each in group.committed
     }
     progress = progress_of(ends, cluster.beginnings, group.committed, {})
-    return progress.end - progress.finished
+    return TopicProgress(len(ends), progress.finished, progress.end - progress.finished)

@@ -11,6 +11,7 @@ from streams.console.access import USER, AccessRules, HttpCall, is_loopback
 from streams.console.api.deadletters import DeadLetterApi
 from streams.console.api.documents import DocumentApi
 from streams.console.api.events import EventApi
+from streams.console.api.health import HealthApi
 from streams.console.api.jobs import JobApi
 from streams.console.api.library import LibraryApi
 from streams.console.api.requests import RequestApi
@@ -19,12 +20,16 @@ from streams.console.api.signals import SignalApi
 from streams.console.api.topics import TopicApi
 from streams.console.errors import CallError, as_call_error
 from streams.console.headers import complete
+from streams.console.health.facts import FactsReader
+from streams.console.pages.breakers import BreakerPages
 from streams.console.pages.deadletters import DeadLetterPages
 from streams.console.pages.error_codes import ErrorCodePages
+from streams.console.pages.failures import FailurePages
 from streams.console.pages.files import FilePages
 from streams.console.pages.jobs import JobPages
 from streams.console.pages.library import LibraryPages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
+from streams.console.pages.overview import OverviewPages
 from streams.console.pages.pipeline import PipelinePages
 from streams.console.pages.reference import ReferencePages
 from streams.console.pages.rendering import Renderer, redirect
@@ -72,6 +77,7 @@ def build_console(services: Services) -> web.Application:
     application = web.Application(middlewares=[guard], client_max_size=BODY_BYTES_MAX)
     router = application.router
     events = EventApi(services)
+    facts = FactsReader(services)
     application.on_shutdown.append(events.close)
     for module in (
         RequestApi(services),
@@ -81,7 +87,11 @@ def build_console(services: Services) -> web.Application:
         SignalApi(services),
         LibraryApi(services),
         TopicApi(services),
+        HealthApi(services, facts),
         DocumentApi(),
+        OverviewPages(facts, renderer),
+        BreakerPages(services, renderer),
+        FailurePages(services, renderer),
         RequestPages(services, renderer),
         SearchPages(services),
         RequestPage(services, renderer),

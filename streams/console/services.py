@@ -1,14 +1,17 @@
 """What the handlers of the console use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
+from streams.console.health.lag import LagReader
 from streams.console.jobs.store import JobStore
 from streams.console.pipeline import Pipeline
 from streams.history.store import HistoryStore
 from streams.settings import Settings
+from streams.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Services:
         shared_state: breakers, rates and paused stages.
         dead_letters: those of the cluster; another task fills their index.
         pipeline: topics, stages and workers.
+        stages: the installed ones.
+        lag: of these stages.
     """
 
     settings: Settings
@@ -31,3 +36,5 @@ class Services:
     shared_state: SharedState
     dead_letters: DeadLetters
     pipeline: Pipeline
+    stages: Sequence[Stage]
+    lag: LagReader

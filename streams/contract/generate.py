@@ -11,7 +11,13 @@ import click
 from schemas.contract.json_schema import render_json, schema_files
 from streams.cluster.acls import kafka_acls_commands
 from streams.contract.asyncapi import asyncapi
-from streams.contract.role_acls import admin_acls, client_acls, operator_acls, worker_acls
+from streams.contract.role_acls import (
+    admin_acls,
+    client_acls,
+    lag_acls,
+    operator_acls,
+    worker_acls,
+)
 from streams.stage import load_stages
 from streams.topics import PREFIX
 
@@ -43,6 +49,10 @@ def acl_document() -> str:
         "worker": ("runs stages", worker_acls(stages, PREFIX)),
         "client": ("publishes requests and reads results", client_acls(PREFIX, ("my-group",))),
         "operator": ("lists, replays and resolves dead letters", operator_acls(PREFIX)),
+        "console": (
+            "shows the lag of stages; as client and operator, too, it does the rest",
+            lag_acls(stages, PREFIX),
+        ),
         "admin": ("creates and checks topics", admin_acls(stages, PREFIX)),
     }
     parts = [ACL_HEAD]

@@ -12,7 +12,7 @@ from streams.contract.topology import EXTERNAL_PARTIES
 from streams.stage import Stage, changelogs, stage_names, topics_of
 from streams.topics import READERS, SIGNALS, Topic, reply_topic
 
-Role = Literal["worker", "client", "operator", "admin"]
+Role = Literal["worker", "client", "operator", "console", "admin"]
 
 
 def worker_acls(
@@ -58,6 +58,13 @@ def client_acls(prefix: str, groups: Collection[str] = ()) -> list[Acl]:
 def operator_acls(prefix: str) -> list[Acl]:
     """Return the ACLs of `clipmill deadletters`."""
     return [*_party_acls("operator", prefix), replay_acl(prefix)]
+
+
+def lag_acls(stages: Sequence[Stage], prefix: str) -> list[Acl]:
+    """Return the ACLs of `clipmill console` for the lag of stages."""
+    groups = (Acl("group", f"{prefix}{stage.name}", ("DESCRIBE",)) for stage in stages)
+    sources = {topic for stage in stages for topic in stage.sources}
+    return [*acls_of(prefix, {"DESCRIBE": sources}), *groups]
 
 
 def replay_acl(prefix: str) -> Acl:

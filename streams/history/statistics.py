@@ -5,7 +5,8 @@ requests.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -43,29 +44,23 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         seconds: its length.
         states: number of results by status, without the ends of batches.
+        per_minute: results per minute.
+        success_ratio: completed ones, as a share of those not rejected or cancelled; None without
+            any.
         median_seconds: from reception to result, of completed requests; None without any.
         p99_seconds: the same, 99th percentile.
     """
 
     seconds: float
     states: dict[str, int]
+    per_minute: float
+    success_ratio: float | None
     median_seconds: float | None
     p99_seconds: float | None
 
-    @property
-    def per_minute(self) -> float:
-        """Results per minute."""
-        return sum(self.states.values()) * 60 / self.seconds
-
-    @property
-    def success_ratio(self) -> float | None:
-        """Completed requests, as a share of those not rejected or cancelled."""
-        counted = sum(self.states.get(each, 0) for each in ("completed", "failed", "expired"))
-        return self.states.get("completed", 0) / counted if counted else None
-
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """The undecided requests. Times are epoch seconds.
+    """The undecided requests.
 
     Attributes:
         parked: number of requests that wait for a breaker or an outage.
@@ -76,9 +71,9 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     parked: int
-    parked_since: float | None
-    next_due: float | None
-    oldest: float | None
+    parked_since: datetime | None
+    next_due: datetime | None
+    oldest: datetime | None
     oldest_state: str | None
 
 
@@ -88,16 +83,18 @@ class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         error: the code; None for a result without one.
         platform: None where it is unknown.
-        first_at: time of the first one, epoch seconds.
+        first_at: time of the first one.
         last_at: time of the last one.
+        share: of all failures, 0 to 1.
         hours: number in each of the last `TREND_HOURS` hours, the present one at the end.
     """
 
     error: str | None
     platform: str | None
     count: int
-    first_at: float
-    last_at: float
+    first_at: datetime
+    last_at: datetime
+    share: float
     hours: tuple[int, ...]
 
 
@@ -114,12 +111,21 @@ def read_results(store: HistoryStore, seconds: float, now: float) -> Results:
         (now - seconds, DURATIONS_MAX),
     )
     ordered = sorted(max(each, 0.0) for (each,) in durations)
+    states = {state: number for state, number in counts if state != BATCH_FINISHED}
     return Results(
         seconds=seconds,
-        states={state: number for state, number in counts if state != BATCH_FINISHED},
+        states=states,
+        per_minute=sum(states.values()) * 60 / seconds,
+        success_ratio=success_ratio(states),
         median_seconds=percentile(ordered, 0.5),
         p99_seconds=percentile(ordered, 0.99),
     )
+
+
+def success_ratio(states: Mapping[str, int]) -> float | None:
+    """Return the completed results, as a share of those not rejected or cancelled."""
+    counted = sum(states.get(each, 0) for each in ("completed", "failed", "expired"))
+    return states.get("completed", 0) / counted if counted else None
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
@@ -144,7 +150,11 @@ def read_waiting(store: HistoryStore) -> Waiting:
     ]
     at, state = min(oldest, default=(None, None))
     return Waiting(
-        parked=count, parked_since=since, next_due=next_due, oldest=at, oldest_state=state
+        parked=count,
+        parked_since=_moment(since),
+        next_due=_moment(next_due),
+        oldest=_moment(at),
+        oldest_state=state,
     )
 
 
@@ -156,15 +166,22 @@ def read_failures(store: HistoryStore, now: float) -> list[FailureGroup]:
         counts = hours.setdefault((error, platform), [0] * TREND_HOURS)
         # The clock of a worker may be ahead.
         counts[min(hour, TREND_HOURS - 1)] += count
+    rows = store.select(_GROUPS)
+    total = sum(count for _, _, count, _, _ in rows)
     groups = [
         FailureGroup(
             error=error,
             platform=platform,
             count=count,
-            first_at=first,
-            last_at=last,
+            first_at=datetime.fromtimestamp(first, UTC),
+            last_at=datetime.fromtimestamp(last, UTC),
+            share=count / total,
             hours=tuple(hours.get((error, platform), [0] * TREND_HOURS)),
         )
-        for error, platform, count, first, last in store.select(_GROUPS)
+        for error, platform, count, first, last in rows
     ]
     return sorted(groups, key=lambda each: (-each.count, each.error or "", each.platform or ""))
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.cluster.commit_metadata import finished_ahead
@@ -86,52 +86,9 @@ class GroupOffsets:
                 [partition for topic in READERS for partition in self._partitions(topic)]
             )
             progress = await asyncio.gather(
-                *(
-                    self._progress(self._partitions(topic), stage, ends, named)
-                    for topic, stage in READERS.items()
-                )
+                *(self._progress(topic, stage, ends, named) for topic, stage in READERS.items())
             )
         return dict(zip(READERS, progress, strict=True))
-
-    async def partition_counts(self, topics: Collection[Topic]) -> dict[Topic, int]:
-        """Return the number of partitions that topics have.
-
-        Raises:
-            KafkaError: a topic is missing, or may not be described.
-        """
-        names = {topic.kafka_name(self._kafka.topic_prefix): topic for topic in topics}
-        async with asyncio.timeout(MEASURE_SECONDS):
-            found = await self._admin.describe_topics(list(names))
-        for each in found:
-            if each["error_code"]:
-                raise for_code(each["error_code"])({each["topic"]})
-        return {names[each["topic"]]: len(each["partitions"]) for each in found}
-
-    async def stage_progress(
-        self, stage: str, counts: Mapping[Topic, int]
-    ) -> dict[Topic, GroupProgress]:
-        """Return the progress of a stage in topics with these numbers of partitions."""
-        partitions = {topic: self._first_partitions(topic, counts[topic]) for topic in counts}
-        async with asyncio.timeout(MEASURE_SECONDS):
-            ends = await self._consumer.end_offsets(
-                [each for some in partitions.values() for each in some]
-            )
-            return {
-                topic: await self._progress(some, stage, ends, {})
-                for topic, some in partitions.items()
-            }
-
-    async def members(self, stage: str) -> int:
-        """Return the number of members of a stage's group: one for each worker of the stage."""
-        group = f"{self._kafka.topic_prefix}{stage}"
-        async with asyncio.timeout(MEASURE_SECONDS):
-            coordinator = await self._coordinator(group)
-            [response] = await self._admin.describe_consumer_groups([group], coordinator)
-        [(code, _, _, _, _, members, *_)] = response.groups
-        if code:
-            self._coordinators.pop(group, None)
-            raise for_code(code)({group})
-        return len(members)
 
     async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the end offsets of partitions; one request to each leader."""
@@ -176,11 +133,12 @@ class GroupOffsets:
 
     async def _progress(
         self,
-        partitions: list[TopicPartition],
+        topic: Topic,
         stage: str,
         ends: Mapping[TopicPartition, int],
         local: Mapping[TopicPartition, int],
     ) -> GroupProgress:
+        partitions = self._partitions(topic)
         committed = await self._committed(f"{self._kafka.topic_prefix}{stage}", partitions)
         fresh = [each for each in partitions if committed[each].offset < 0]
         beginnings = await self._consumer.beginning_offsets(fresh) if fresh else {}
@@ -189,29 +147,23 @@ class GroupOffsets:
     async def _committed(
         self, group: str, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, OffsetAndMetadata]:
-        coordinator = await self._coordinator(group)
+        if group not in self._coordinators:
+            self._coordinators[group] = await self._admin.find_coordinator(group)
         try:
             found: dict[
                 TopicPartition, OffsetAndMetadata
             ] = await self._admin.list_consumer_group_offsets(
-                group, group_coordinator_id=coordinator, partitions=partitions
+                group, group_coordinator_id=self._coordinators[group], partitions=partitions
             )
             if missing := set(partitions) - set(found):
                 # A forbidden group, or a coordinator that moved: the response has no partition.
                 raise KafkaError(f"no offsets of group {group} for {sorted(missing)}")  # noqa: TRY301
         except KafkaError:
-            self._coordinators.pop(group, None)
+            del self._coordinators[group]
             raise
         return found
 
-    async def _coordinator(self, group: str) -> int:
-        if group not in self._coordinators:
-            self._coordinators[group] = await self._admin.find_coordinator(group)
-        return self._coordinators[group]
-
     def _partitions(self, topic: Topic) -> list[TopicPartition]:
-        return self._first_partitions(topic, topic.partitions or self._kafka.partitions)
-
-    def _first_partitions(self, topic: Topic, count: int) -> list[TopicPartition]:
         name = topic.kafka_name(self._kafka.topic_prefix)
+        count = topic.partitions or self._kafka.partitions
         return [TopicPartition(name, partition) for partition in range(count)]

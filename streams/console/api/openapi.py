@@ -14,6 +14,7 @@ from streams.console.api import (
     dead_letter_operations,
     document_operations,
     event_operations,
+    health_operations,
     job_operations,
     library_operations,
     request_operations,
@@ -32,6 +33,7 @@ DECLARED: tuple[tuple[Operation, ...], ...] = (
     signal_operations.OPERATIONS,
     library_operations.OPERATIONS,
     topic_operations.OPERATIONS,
+    health_operations.OPERATIONS,
     document_operations.OPERATIONS,
 )
 """The operations of every module of the API."""

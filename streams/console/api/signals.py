@@ -1,20 +1,12 @@
 """Shared state: show breakers and rates, open or reset a breaker, resume a stage."""
 
-from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
 
-from schemas.signals import (
-    ACCOUNT,
-    ACCOUNT_SECONDS,
-    BREAKER,
-    RATE,
-    AccountState,
-    BreakerState,
-    RateState,
-)
+from schemas.signals import AccountState, BreakerState, RateState
 from streams.console.access import USER
 from streams.console.api.responses import ROOT, json_response, read_object
 from streams.console.commands import (
@@ -24,11 +16,8 @@ from streams.console.commands import (
     parse_resume_stage,
     publish_commands,
 )
+from streams.console.health.shared_states import accounts, breakers, rates
 from streams.console.services import Services
-
-State = TypeVar("State", AccountState, BreakerState, RateState)
-
-STALE_ACCOUNT = timedelta(seconds=3 * ACCOUNT_SECONDS)
 
 
 class SignalApi:
@@ -48,18 +37,16 @@ class SignalApi:
 
     async def list_breakers(self, _request: web.Request) -> web.Response:
         """Return all breakers, by name."""
-        return json_response({"breakers": _to_json(self._states(BREAKER, BreakerState))})
+        return json_response({"breakers": signals_to_json(breakers(self._shared_state))})
 
     async def list_rates(self, _request: web.Request) -> web.Response:
         """Return all rates, by name."""
-        return json_response({"rates": _to_json(self._states(RATE, RateState))})
+        return json_response({"rates": signals_to_json(rates(self._shared_state))})
 
     async def list_accounts(self, _request: web.Request) -> web.Response:
         """Return the accounts that a worker has, by name."""
-        now = datetime.now(UTC)
-        states = self._states(ACCOUNT, AccountState)
-        present = [each for each in states if now - each.at < STALE_ACCOUNT]
-        return json_response({"accounts": _to_json(present)})
+        found = accounts(self._shared_state, datetime.now(UTC))
+        return json_response({"accounts": signals_to_json(found)})
 
     async def open_breaker(self, request: web.Request) -> web.Response:
         """Publish the command that forces a breaker open until it is reset."""
@@ -80,11 +67,8 @@ class SignalApi:
         await publish_commands(self._producer, [command])
         return json_response({"command": command.id}, 202)
 
-    def _states(self, prefix: str, kind: type[State]) -> list[State]:
-        keys = sorted(key for key, _ in self._shared_state.items(prefix))
-        states = (self._shared_state.read(key, kind) for key in keys)
-        return [each for each in states if each is not None]
 
-
-def _to_json(states: list[State]) -> list[dict[str, object]]:
+def signals_to_json(
+    states: Iterable[AccountState | BreakerState | RateState],
+) -> list[dict[str, object]]:
     return [{"name": each.name, **msgspec.to_builtins(each)} for each in states]

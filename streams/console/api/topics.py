@@ -12,10 +12,11 @@ class TopicApi:
 
     def __init__(self, services: Services) -> None:
         self._pipeline = services.pipeline
+        self._shared_state = services.shared_state
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get(f"{ROOT}/topics", self.list_topics)
 
     async def list_topics(self, _request: web.Request) -> web.Response:
         """Return the topics with their offsets, and the stages with their groups."""
-        return json_response(msgspec.to_builtins(await self._pipeline.view()))
+        return json_response(msgspec.to_builtins(await self._pipeline.view(self._shared_state)))

@@ -11,11 +11,12 @@ class PipelinePages:
 
     def __init__(self, services: Services, renderer: Renderer) -> None:
         self._pipeline = services.pipeline
+        self._shared_state = services.shared_state
         self._renderer = renderer
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/pipeline", self.show)
 
     async def show(self, _request: web.Request) -> web.Response:
-        view = await self._pipeline.view()
+        view = await self._pipeline.view(self._shared_state)
         return self._renderer.page("pipeline.html", view=view, workers=view.workers())

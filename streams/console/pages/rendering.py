@@ -1,22 +1,28 @@
 """Renders the templates of the pages."""
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from schemas.errors import ErrorCode
 from streams.console.commands import new_id
+from streams.console.health.findings import span
 from streams.history.rows import format_time
 
 NAVIGATION = (
+    ("overview", "Overview"),
     ("./", "Requests"),
     ("submit", "Submit"),
     ("library", "Library"),
     ("jobs", "Jobs"),
+    ("failures", "Failures"),
     ("deadletters", "Dead letters"),
     ("pipeline", "Pipeline"),
     ("settings", "Settings"),
+    ("breakers", "Breakers"),
     ("api", "API"),
 )
 """Target and name of the links on all pages."""
@@ -46,11 +52,17 @@ class Renderer:
         )
         self._templates.filters["rfc3339"] = format_time
         self._templates.filters["time"] = _to_the_second
+        self._templates.filters["moment"] = _moment_to_the_second
+        self._templates.filters["span"] = span
         self._templates.filters["query"] = urlencode
         self._templates.filters["size"] = format_size
         self._templates.filters["duration"] = format_duration
         self._templates.globals.update(
-            navigation=NAVIGATION, read_only=read_only, has_login=has_login, new_nonce=new_id
+            error_codes=frozenset(map(str, ErrorCode)),
+            navigation=NAVIGATION,
+            read_only=read_only,
+            has_login=has_login,
+            new_nonce=new_id,
         )
 
     def page(self, template: str, status: int = 200, **values: Any) -> web.Response:
@@ -89,6 +101,10 @@ def redirect(location: str, **query: str) -> web.Response:
     """Return the response to a form: go to a page, relative to this one."""
     target = f"{location}?{urlencode(query)}" if query else location
     return web.Response(status=303, headers={"Location": target})
+
+
+def _moment_to_the_second(moment: datetime) -> str:
+    return _to_the_second(moment.timestamp())
 
 
 def _to_the_second(seconds: float) -> str:

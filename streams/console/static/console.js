@@ -8,6 +8,8 @@
 
 const RECONNECT_MILLISECONDS = 10_000;
 
+const REFRESH_MILLISECONDS = 5_000;
+
 const byId = (/** @type {string} */ id) => document.getElementById(id);
 
 /** Storage of this browser; without effect where it is disabled. */
@@ -206,16 +208,33 @@ function showCounts(states) {
   }
 }
 
-/** The page of a request: parts that differ from the server's are replaced. */
-async function refreshRequest() {
+/** Fetch the page again; parts that differ from the server's are replaced, and keep the focus. */
+async function refreshParts() {
   const response = await fetch(location.href);
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const part of document.querySelectorAll("[data-part]")) {
     const name = /** @type {HTMLElement} */ (part).dataset.part;
     const other = fresh.querySelector(`[data-part="${name}"]`);
-    if (other && other.innerHTML !== part.innerHTML) part.replaceChildren(...other.childNodes);
+    if (!other || other.innerHTML === part.innerHTML) continue;
+    const focused = part.contains(document.activeElement) ? document.activeElement : null;
+    const target = focused?.getAttribute("href");
+    part.replaceChildren(...other.childNodes);
+    const links = /** @type {NodeListOf<HTMLElement>} */ (part.querySelectorAll("a[href]"));
+    [...links].find((link) => target && link.getAttribute("href") === target)?.focus();
   }
+}
+
+/** Pages that no event stream describes: refreshed while they are visible. */
+function refreshSteadily() {
+  setTimeout(async () => {
+    try {
+      if (!document.hidden) await refreshParts();
+    } catch {
+      // The console is restarted, or the page is left.
+    }
+    refreshSteadily();
+  }, REFRESH_MILLISECONDS);
 }
 
 function follow() {
@@ -223,8 +242,9 @@ function follow() {
   const { live: kind, id = "", after = "" } = live?.dataset ?? {};
   if (live && kind === "requests") followList(live);
   if (kind === "request") {
-    new Stream({ request: id }, after, { requests: refreshRequest, reset: refreshRequest });
+    new Stream({ request: id }, after, { requests: refreshParts, reset: refreshParts });
   }
+  if (kind === "page") refreshSteadily();
   if (kind === "ordered") {
     new Stream({ request: id }, after, { requests: () => location.reload() });
   }

@@ -4,7 +4,13 @@ from dataclasses import replace
 import pytest
 
 from streams.cluster.acls import Acl, kafka_acls_commands, topic_acls
-from streams.contract.role_acls import admin_acls, client_acls, operator_acls, worker_acls
+from streams.contract.role_acls import (
+    admin_acls,
+    client_acls,
+    lag_acls,
+    operator_acls,
+    worker_acls,
+)
 from streams.stage import Stage, load_stages, stage_names
 from streams.topics import (
     AUDIT,
@@ -106,6 +112,14 @@ def test_operator_may_replay_to_every_source_topic() -> None:
     for topic in sources:
         assert "WRITE" in found["topic", topic.kafka_name(PREFIX)]
     assert found["transactional-id", "clipmill.deadletters-replay"] == {"WRITE"}
+
+
+def test_console_may_describe_every_group_and_source_topic() -> None:
+    stages = load_stages()
+    found = operations(lag_acls(stages, PREFIX))
+    groups = {("group", f"{PREFIX}{each.name}") for each in stages}
+    sources = {("topic", topic.kafka_name(PREFIX)) for each in stages for topic in each.sources}
+    assert found == {key: {"DESCRIBE"} for key in groups | sources}
 
 
 def test_commands_add_each_operation_on_each_resource() -> None:

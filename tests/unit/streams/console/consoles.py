@@ -18,6 +18,7 @@ from streams.client import RequestProducer
 from streams.cluster.inspection import ClusterState, GroupMember, GroupState
 from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
+from streams.console.health.lag import LagReader, StageLag, TopicLag
 from streams.console.jobs.store import JobStore
 from streams.console.pipeline import Pipeline, Reader
 from streams.console.replays import ReplayJobs
@@ -29,6 +30,7 @@ from streams.history.changes import Event, RequestChange
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore
 from streams.settings import ConsoleSettings, KafkaSettings, Settings
+from streams.stage import Stage, load_stages
 
 HOSTILE = "</td><script>alert(1)</script>\"'&\N{RIGHT-TO-LEFT OVERRIDE}"
 
@@ -171,16 +173,41 @@ async def read_idle_cluster(
     return ClusterState(beginnings=dict.fromkeys(offsets, 2), ends=offsets, groups=states)
 
 
+class FixedLag:
+    """Measures what it is given, or raises it."""
+
+    def __init__(self, stages: Mapping[str, StageLag] | Exception) -> None:
+        self.stages = stages
+
+    async def __call__(self) -> Mapping[str, StageLag]:
+        if isinstance(self.stages, Exception):
+            raise self.stages
+        return self.stages
+
+
+def stage_lag(stage: Stage, lag: int = 0, members: int = 1, **fields: Any) -> StageLag:
+    topics = [TopicLag(topic=each.name, partitions=4, lag=0) for each in stage.sources]
+    topics[0] = msgspec.structs.replace(topics[0], lag=lag)
+    return StageLag(members=members, topics=tuple(topics), finished=7, **fields)
+
+
 def services(
     store: HistoryStore, jobs: JobStore, *, read: Reader = read_idle_cluster, **console: Any
 ) -> Services:
     """Return the services of a console with these settings, and this reader of the cluster."""
     settings = Settings(console=ConsoleSettings(**console))
     dead_letters = RecordingDeadLetters(settings)
-    shared_state = SharedState()
-    pipeline = Pipeline(settings.kafka, shared_state, read)
+    stages = load_stages()
     return Services(
-        settings, store, jobs, RecordingProducer(), shared_state, dead_letters, pipeline
+        settings,
+        store,
+        jobs,
+        RecordingProducer(),
+        SharedState(),
+        dead_letters,
+        Pipeline(settings.kafka, read),
+        stages,
+        LagReader(FixedLag({each.name: stage_lag(each) for each in stages})),
     )
 
 
@@ -195,6 +222,12 @@ class Console(TestClient):  # type: ignore[type-arg]
     def dead_letters(self) -> RecordingDeadLetters:
         assert isinstance(self.services.dead_letters, RecordingDeadLetters)
         return self.services.dead_letters
+
+    @property
+    def lag(self) -> FixedLag:
+        measure = self.services.lag.measure
+        assert isinstance(measure, FixedLag)
+        return measure
 
     @property
     def producer(self) -> RecordingProducer:

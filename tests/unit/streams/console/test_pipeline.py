@@ -14,7 +14,7 @@ from streams.cluster.connection import NoBrokerError
 from streams.cluster.inspection import ClusterState, GroupMember, GroupState
 from streams.cluster.shared_state import SharedState
 from streams.console.pipeline import CACHE_SECONDS, Pipeline
-from streams.console.pipeline_view import PipelineView, StageView, pipeline_view
+from streams.console.pipeline_view import PipelineView, StageGroup, pipeline_view
 from streams.settings import KafkaSettings
 from streams.stage import load_stages
 from tests.unit.streams.console.consoles import read_idle_cluster, running_console
@@ -35,7 +35,7 @@ def view_of(
     return pipeline_view(load_stages(), KAFKA, cluster, shared_state or SharedState(), NOW)
 
 
-def download_of(view: PipelineView) -> StageView:
+def download_of(view: PipelineView) -> StageGroup:
     return next(each for each in view.stages if each.name == "download")
 
 
@@ -101,10 +101,10 @@ async def test_cluster_is_read_once_in_a_while() -> None:
         readings += 1
         return await read_idle_cluster(kafka, topics, groups)
 
-    pipeline = Pipeline(KAFKA, SharedState(), read, lambda: times[-1])
+    pipeline = Pipeline(KAFKA, read, lambda: times[-1])
     for now, expected in ((0.0, 1), (CACHE_SECONDS - 0.1, 1), (CACHE_SECONDS, 2)):
         times.append(now)
-        await pipeline.view()
+        await pipeline.view(SharedState())
         assert readings == expected
 
 

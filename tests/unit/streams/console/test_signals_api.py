@@ -7,7 +7,7 @@ from schemas.codec import encode
 from schemas.commands import Command, OpenBreaker, ResetBreaker, ResumeStage
 from schemas.signals import ACCOUNT, BREAKER, RATE, AccountState, BreakerState, RateState
 from streams.console.access import ANONYMOUS
-from streams.console.api.signals import STALE_ACCOUNT
+from streams.console.health.shared_states import STALE_ACCOUNT
 from tests.unit.streams.console.consoles import running_console
 
 NAME = "tiktok:extract:direct"

@@ -1,0 +1,170 @@
+"""Lag of the stages, measured when a page or a call asks for it, and kept for some seconds."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from streams.cluster.authorization import MissingAclError, require_acls
+from streams.cluster.connection import ClusterUnavailableError
+from streams.cluster.inspection import ClusterState
+from streams.console.pipeline import Pipeline
+from streams.console.pipeline_view import topic_progress
+from streams.contract.role_acls import lag_acls
+from streams.settings import KafkaSettings
+from streams.stage import Stage
+
+FRESH_SECONDS = 5.0
+"""Time for which a measurement is used again; one takes 10 to 30 ms."""
+
+PATIENCE_SECONDS = 1.0
+"""Time for which a caller waits for a measurement; then it gets the one before."""
+
+TIMEOUT_SECONDS = 10.0
+"""Timeout of a measurement, with the connections that the first one opens."""
+
+
+class TopicLag(msgspec.Struct, frozen=True, kw_only=True):
+    """Unfinished records of a stage in one topic.
+
+    Attributes:
+        topic: logical name.
+        lag: their number.
+    """
+
+    topic: str
+    partitions: int
+    lag: int
+
+
+class StageLag(msgspec.Struct, frozen=True, kw_only=True):
+    """Unfinished records of a stage.
+
+    Attributes:
+        members: workers in its consumer group.
+        finished: records that it has ever finished.
+        still_seconds: time for which it is known to have finished none.
+    """
+
+    members: int
+    topics: tuple[TopicLag, ...]
+    finished: int
+    still_seconds: float = 0.0
+
+    @property
+    def lag(self) -> int:
+        return sum(each.lag for each in self.topics)
+
+
+class LagReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest measurement.
+
+    Attributes:
+        stages: by name; empty before the first measurement.
+        measured_at: its time.
+        problem: why there is no newer one.
+    """
+
+    stages: Mapping[str, StageLag] = {}
+    measured_at: datetime | None = None
+    problem: str | None = None
+
+
+Measure = Callable[[], Awaitable[Mapping[str, StageLag]]]
+
+
+class LagReader:
+    """Shares one measurement among all callers.
+
+    Args:
+        measure: measures all stages.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, measure: Measure, clock: Callable[[], float] = time.monotonic) -> None:
+        self.measure = measure
+        self._clock = clock
+        self._report = LagReport(problem="it is being measured")
+        self._at = -FRESH_SECONDS
+        self._task: asyncio.Task[None] | None = None
+        self._changes: dict[str, tuple[int, float]] = {}
+
+    async def read(self) -> LagReport:
+        """Return the lag as of the last seconds; waits for Kafka only a moment."""
+        if self._task is None and self._clock() - self._at >= FRESH_SECONDS:
+            self._task = asyncio.create_task(self._renew())
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=PATIENCE_SECONDS)
+        return self._report
+
+    async def aclose(self) -> None:
+        """Cancel a measurement."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _renew(self) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                found = await self.measure()
+        except TimeoutError:
+            self._fail(f"Kafka did not answer within {TIMEOUT_SECONDS:.0f} s")
+        except (ClusterUnavailableError, MissingAclError) as error:
+            self._fail(str(error))
+        else:
+            stages = {name: self._with_stillness(name, each) for name, each in found.items()}
+            self._report = LagReport(stages=stages, measured_at=datetime.now(UTC))
+        finally:
+            self._at, self._task = self._clock(), None
+
+    def _fail(self, problem: str) -> None:
+        # Without an old measurement: a number that does not move looks like a stage that is stuck.
+        self._report = LagReport(problem=problem)
+
+    def _with_stillness(self, name: str, stage: StageLag) -> StageLag:
+        now = self._clock()
+        finished, since = self._changes.get(name, (-1, now))
+        if finished != stage.finished or not stage.lag:
+            since = now
+        self._changes[name] = (stage.finished, since)
+        return msgspec.structs.replace(stage, still_seconds=now - since)
+
+
+async def measure_lag(
+    kafka: KafkaSettings, stages: Sequence[Stage], pipeline: Pipeline
+) -> dict[str, StageLag]:
+    """Return the lag of each stage.
+
+    Raises:
+        MissingAclError: an ACL is missing.
+        ClusterUnavailableError: no broker answers, or a topic or a group cannot be read.
+    """
+    cluster = await pipeline.cluster()
+    prefix = kafka.topic_prefix
+    for stage in stages:
+        group = cluster.groups[f"{prefix}{stage.name}"]
+        if group.error is not None:
+            # Kafka names a group at a time; this error names all missing ACLs.
+            await require_acls(kafka, lag_acls(stages, prefix))
+            raise ClusterUnavailableError(
+                f"the group {prefix}{stage.name} cannot be read: {group.error}"
+            )
+    return {each.name: _stage_lag(each, prefix, cluster) for each in stages}
+
+
+def _stage_lag(stage: Stage, prefix: str, cluster: ClusterState) -> StageLag:
+    group = cluster.groups[f"{prefix}{stage.name}"]
+    progress = {
+        topic.name: topic_progress(topic.kafka_name(prefix), group, cluster)
+        for topic in stage.sources
+    }
+    return StageLag(
+        members=len(group.members),
+        topics=tuple(
+            TopicLag(topic=name, partitions=found.partitions, lag=found.lag)
+            for name, found in progress.items()
+        ),
+        finished=sum(each.finished for each in progress.values()),
+    )

@@ -1,0 +1,30 @@
+"""Everything that is wrong with the service. Pure."""
+
+from streams.console.health.endpoint_problems import cut_rates, open_breakers
+from streams.console.health.facts import Facts
+from streams.console.health.findings import Finding
+from streams.console.health.request_problems import (
+    dead_letters,
+    failures,
+    low_success,
+    old_requests,
+    overdue_requests,
+)
+from streams.console.health.stage_problems import lagging_stages, paused_stages
+
+
+def find_problems(facts: Facts) -> tuple[Finding, ...]:
+    """Return what is wrong, the critical first."""
+    rules = (
+        paused_stages,
+        lagging_stages,
+        old_requests,
+        open_breakers,
+        cut_rates,
+        overdue_requests,
+        low_success,
+        failures,
+        dead_letters,
+    )
+    found = [finding for rule in rules for finding in rule(facts)]
+    return tuple(sorted(found, key=lambda each: each.severity))
