@@ -284,9 +284,9 @@ class PipelineProcess:
         """Publish any record on the requests topic and wait for its acknowledgement."""
         await self._producer.send_and_wait(REQUESTS.kafka_name(), value, **fields)
 
-    async def publish_to(self, topic: Topic, value: bytes) -> None:
+    async def publish_to(self, topic: Topic, value: bytes | None, **fields: Any) -> None:
         """Publish any record on any topic and wait for its acknowledgement."""
-        await self._producer.send_and_wait(topic.kafka_name(), value)
+        await self._producer.send_and_wait(topic.kafka_name(), value, **fields)
 
     async def publish_command(self, **body: Any) -> None:
         """Publish a command, such as ``command="cancel", request_id="a"``."""

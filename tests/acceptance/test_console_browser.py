@@ -1,6 +1,8 @@
 """The pages of the console in Chromium: every page is clean, and the keyboard does everything."""
 
 import asyncio
+import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -11,6 +13,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from streams.deadletters.headers import make_dead_letter
+from streams.records import Incoming
+from streams.topics import DEADLETTERS
+from streams.topics import REQUESTS as TOPIC
 from tests.acceptance.browser import WatchedPage, chromium, press_on, tab_to
 from tests.acceptance.client import PipelineClient, page
 from tests.acceptance.console_process import console_process
@@ -28,10 +34,17 @@ PAGES_OF_A_KIND = 3
 SOON_MILLISECONDS = 30_000.0
 
 OWN_PAGES = {
-    *("", "api", "cancel", "codes", "job", "jobs", "library", "new-job", "pipeline", "request"),
-    *("retry", "settings", "submit"),
+    *("", "api", "breakers", "cancel", "codes", "deadletter", "deadletters", "failures", "job"),
+    *("jobs", "library", "new-job", "open-breaker", "overview", "pipeline", "replay", "request"),
+    *("reset-breaker", "retry", "settings", "submit"),
 }
 """The least that the crawl has to find."""
+
+BREAKER = "tiktok:resolve:spare"
+"""Of an egress that no request uses."""
+
+DEAD_LETTER = "buried"
+"""Id of the request in the dead letter."""
 
 REQUESTS: dict[str, dict[str, object]] = {
     "done": {"url": page(video_id("kilobytes", param=16))},
@@ -58,7 +71,30 @@ async def console(pipeline: PipelineProcess, client: PipelineClient) -> AsyncIte
         await pipeline.publish({"id": "running", "url": running})
         await client.wait_for([*REQUESTS.keys() - {"batch"}, "batch/0", "batch/1"])
         await create_job(url)
+        await bury_request(pipeline)
+        await open_breaker(url)
         yield f"{url}/"
+
+
+async def bury_request(pipeline: PipelineProcess) -> None:
+    """Publish a dead letter that can be replayed."""
+    request = {"id": DEAD_LETTER, "url": page(video_id("ok", serial=72))}
+    record = Incoming(TOPIC.name, 0, 10**6, None, json.dumps(request).encode(), (), time.time())
+    letter = make_dead_letter(record, step="validation", code="internal.bug", reason="KeyError: 0")
+    await pipeline.publish_to(DEADLETTERS, letter.value, headers=list(letter.headers))
+
+
+async def open_breaker(url: str) -> None:
+    """Force a breaker open, and wait for its state."""
+    async with (
+        aiohttp.ClientSession(base_url=url) as session,
+        asyncio.timeout(SOON_MILLISECONDS / 1_000),
+    ):
+        await session.post(f"/api/v1/breakers/{BREAKER}/open", json={})
+        while True:
+            if BREAKER in await (await session.get("/api/v1/breakers")).text():
+                return
+            await asyncio.sleep(0.1)
 
 
 async def create_job(url: str) -> None:
@@ -83,7 +119,11 @@ def kind_of(url: str) -> tuple[str, ...]:
 
 async def test_every_page_is_clean(browser: Browser, console: str) -> None:
     watched = await WatchedPage.open(browser, console)
-    starts = [console, *(f"{console}request?id={name}" for name in (*REQUESTS, "running"))]
+    starts = [
+        console,
+        *(f"{console}request?id={name}" for name in (*REQUESTS, "running")),
+        f"{console}open-breaker?name={BREAKER}",
+    ]
     unread, seen, kinds = [*starts], {*starts}, Counter[tuple[str, ...]]()
     while unread:
         url = unread.pop()
@@ -175,4 +215,37 @@ async def test_running_download_is_cancelled_by_keyboard(browser: Browser, conso
     await expect(opened.get_by_text("1 request will be cancelled")).to_be_visible()
     await press_on(opened, opened.get_by_role("button", name="Cancel 1 request"))
     await reload_until(opened, "cancelled")
+    assert watched.faults == [], "\n".join(watched.faults)
+
+
+async def test_dead_letter_is_replayed_by_keyboard(browser: Browser, console: str) -> None:
+    watched = await WatchedPage.open(browser, console)
+    opened = watched.page
+    await opened.goto(console)
+    await press_on(opened, opened.get_by_role("link", name="Overview"))
+    problem = opened.locator(".findings li", has_text="1 dead letter waits: internal.bug.")
+    await press_on(opened, problem.get_by_role("link", name="Replay 1"))
+    await expect(opened.get_by_role("heading")).to_contain_text("Replay 1 dead letter?")
+    await press_on(opened, opened.get_by_role("button", name="Replay 1 dead letter"))
+    await expect(opened.locator("main")).to_contain_text("finished", timeout=SOON_MILLISECONDS)
+    await press_on(opened, opened.get_by_role("link", name="Overview"))
+    await expect(problem).to_have_count(0, timeout=SOON_MILLISECONDS)
+    await opened.goto(f"{console}request?id={DEAD_LETTER}/replay-1&ordered=replay")
+    await expect(opened.get_by_text("Received (UTC)")).to_be_visible(timeout=SOON_MILLISECONDS)
+    await reload_until(opened, "completed")
+    assert watched.faults == [], "\n".join(watched.faults)
+
+
+async def test_breaker_is_reset_and_opened_by_keyboard(browser: Browser, console: str) -> None:
+    watched = await WatchedPage.open(browser, console)
+    opened = watched.page
+    await opened.goto(console)
+    await press_on(opened, opened.get_by_role("link", name="Breakers"))
+    row = opened.locator("tr", has_text=BREAKER)
+    for command, state in (("Reset", "closed"), ("Open", "forced open")):
+        await press_on(opened, row.get_by_role("link", name=f"{command} {BREAKER}"))
+        await press_on(opened, opened.get_by_role("button", name=f"{command} 1 breaker"))
+        # The page refreshes itself.
+        await expect(row.locator(".state")).to_have_text(state, timeout=SOON_MILLISECONDS)
+    await expect(row).to_contain_text("console")
     assert watched.faults == [], "\n".join(watched.faults)

@@ -1,4 +1,4 @@
-"""The page of failures by error code, and that of one code."""
+"""The page of failures by error code and platform."""
 
 import asyncio
 import time
@@ -7,9 +7,6 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from schemas.error_catalog import MESSAGES, REQUEST
-from schemas.errors import ErrorCode
-from streams.console.errors import CallError
 from streams.console.pages.rendering import Renderer
 from streams.console.services import Services
 from streams.history.statistics import FailureGroup, read_failures
@@ -30,14 +27,12 @@ class FailureView(msgspec.Struct, frozen=True, kw_only=True):
     bars: tuple[float, ...]
 
 
-CODES = {str(code): code for code in ErrorCode}
-
 BAR_HEIGHT = 16
 """Height of the drawing in the units of its view box."""
 
 
 class FailurePages:
-    """The handlers of these pages."""
+    """The handler of this page."""
 
     def __init__(self, services: Services, renderer: Renderer) -> None:
         self._store = services.store
@@ -45,7 +40,6 @@ class FailurePages:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/failures", self.list_failures)
-        router.add_get("/error-code", self.show_code)
 
     async def list_failures(self, _request: web.Request) -> web.Response:
         groups = await asyncio.to_thread(read_failures, self._store, time.time())
@@ -55,15 +49,6 @@ class FailurePages:
             total=sum(each.count for each in groups),
             bar_height=BAR_HEIGHT,
         )
-
-    async def show_code(self, request: web.Request) -> web.Response:
-        """Show what an error code means, and what to do."""
-        code = request.query.get("code", "")
-        if code not in CODES:
-            raise CallError(404, "code", f"There is no error code {code[:200]!r}.")
-        message = MESSAGES[CODES[code]]
-        commands = [each.replace(REQUEST, "ID") for each in message.recovery_options]
-        return self._renderer.page("error_code.html", code=code, error=message, commands=commands)
 
 
 def failure_views(groups: Sequence[FailureGroup]) -> list[FailureView]:

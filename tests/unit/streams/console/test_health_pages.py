@@ -26,7 +26,7 @@ async def test_problem_has_its_remedy_beside_it(tmp_path: Path) -> None:
         "reset-breaker?name=tiktok%3Aextract%3Adirect",
         "new-job?command=retry&error=network.timeout&platform=tiktok",
         "replay?state=waiting&code=internal.bug",
-        "error-code?code=network.timeout",
+        "codes#network.timeout",
     } <= set(found.targets)
 
 
@@ -118,7 +118,6 @@ async def test_confirmed_change_is_published_with_its_author(
         ("/open-breaker?name=x", 404, "There is no breaker 'x'."),
         ("/reset-breaker", 404, "There is no breaker ''."),
         ("/resume-stage?name=download", 404, "The stage 'download' is not paused."),
-        ("/error-code?code=x", 404, "There is no error code 'x'."),
     ],
 )
 async def test_unknown_name_is_an_error_page(
@@ -153,10 +152,3 @@ async def test_failures_of_an_empty_history_are_none(tmp_path: Path) -> None:
         assert (
             "No request of the history has failed." in await (await client.get("/failures")).text()
         )
-
-
-async def test_error_code_is_explained(tmp_path: Path) -> None:
-    async with running_console(tmp_path) as client:
-        text = Links(await (await client.get("/error-code?code=network.timeout")).text()).text
-    assert "The platform did not answer in time." in text
-    assert "clipmill retry ID --quality 480p" in text
