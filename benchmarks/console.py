@@ -17,13 +17,15 @@ import psutil
 
 from benchmarks.children.stopwatch import cpu_seconds
 from benchmarks.measuring import load_average
-from streams.history.changes import Event, RequestChange
+from streams.history.changes import Event, HistoryFile, RequestChange
 from streams.history.statements import FoldedRecord
 from streams.history.store import FILE_NAME, HistoryStore
 
 REQUESTS = int(os.environ.get("CONSOLE_REQUESTS", "100_000"))
 TRANSACTION = 2_000
 STATES = ("completed", "completed", "completed", "failed", "parked", "retrying", "accepted")
+
+FILE = HistoryFile(uri="file:///data/files/tiktok/7/7.mp4", bytes=2_000_457, mime_type="video/mp4")
 
 STREAMS = 200
 CHANGES_PER_SECOND = 100
@@ -37,6 +39,12 @@ PAGES = (
     "request?id=request-7",
     "cancel?id=request-7",
     "submit",
+    "library",
+    "library?author=someone-7",
+    "library?title=absent",
+    "settings",
+    "codes",
+    "api/v1/library",
     "api/v1/requests",
     "api/v1/counts",
 )
@@ -57,7 +65,10 @@ def change(number: int, transition: str, state: str, at: float) -> RequestChange
         action="download",
         url=f"https://www.tiktok.com/@someone/video/{number}",
         video=f"tiktok:{number}",
+        author=f"someone-{number % 500}",
+        title="a clip of a length that titles usually have #fyp #clipmill",
         error="content.private" if state == "failed" else None,
+        files=(FILE,) if state == "completed" else (),
         event=Event(at=at, step="extraction", transition=transition),
     )
 

@@ -3,6 +3,7 @@
 The contract says what there is to be, the cluster what is; the functions join them.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -15,8 +16,11 @@ from streams.cluster.shared_state import SharedState
 from streams.contract.topology import Party, all_parties
 from streams.runtime.group_offsets import progress_of
 from streams.settings import KafkaSettings
-from streams.stage import Stage, topics_of
+from streams.stage import Stage, changelogs, topics_of
 from streams.topics import HEARTBEATS, Topic
+
+_STAGE_PART = re.compile(r"-[0-9a-f]{8}$")
+"""Digest of a stage's topics behind the id of its worker, which is the same in all groups."""
 
 
 class PartitionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +118,8 @@ class PipelineView(msgspec.Struct, frozen=True, kw_only=True):
                     if topic in sources
                     for number in assigned
                 }
-                found.setdefault((member.name, member.host), {})[stage.name] = sorted(numbers)
+                name = _STAGE_PART.sub("", member.name)
+                found.setdefault((name, member.host), {})[stage.name] = sorted(numbers)
         return [(name, host, stages) for (name, host), stages in sorted(found.items())]
 
 
@@ -130,10 +135,11 @@ def pipeline_view(
     by_name = {each.name: each for each in stages}
     ordered = [by_name[each.name] for each in parties if each.name in by_name]
     prefix = kafka.topic_prefix
+    owners = {topic: (each.name,) for each in stages for topic in changelogs([each])}
     return PipelineView(
         read_at=now,
         topics=tuple(
-            _topic_view(each, prefix, parties, cluster)
+            _topic_view(each, prefix, parties, cluster, owners.get(each, ()))
             for each in topics_of(stages, kafka.reply_topics)
         ),
         stages=tuple(_stage_group(each, prefix, cluster, shared_state) for each in ordered),
@@ -141,11 +147,16 @@ def pipeline_view(
 
 
 def _topic_view(
-    topic: Topic, prefix: str, parties: Sequence[Party], cluster: ClusterState
+    topic: Topic,
+    prefix: str,
+    parties: Sequence[Party],
+    cluster: ClusterState,
+    owner: tuple[str, ...],
 ) -> TopicView:
     name = topic.kafka_name(prefix)
     expires = not topic.compacted or topic.expires
-    readers = tuple(each.name for each in parties if topic in each.reads)
+    consumers = tuple(each.name for each in parties if topic in each.reads)
+    producers = tuple(each.name for each in parties if topic in each.writes)
     return TopicView(
         name=name,
         key=topic.key,
@@ -159,8 +170,8 @@ def _topic_view(
             for each, end in sorted(cluster.ends.items())
             if each.topic == name
         ),
-        produced_by=tuple(each.name for each in parties if topic in each.writes),
-        consumed_by=("all stages",) if topic is HEARTBEATS else readers,
+        produced_by=owner or producers,
+        consumed_by=owner or (("all stages",) if topic is HEARTBEATS else consumers),
     )
 
 

@@ -82,6 +82,25 @@ def test_topic_has_its_offsets_and_parties() -> None:
     assert (topic.retention_seconds, topic.compacted) == (604_800.0, False)
 
 
+def test_changelog_belongs_to_its_stage() -> None:
+    topics = {each.name: each for each in view_of(GroupState(), {}).topics}
+    changelog = topics["clipmill.ledger-outcomes-changelog"]
+    assert (changelog.produced_by, changelog.consumed_by) == (("ledger",), ("ledger",))
+    assert (changelog.retention_seconds, changelog.compacted) == (None, True)
+
+
+def test_worker_is_one_although_its_id_differs_by_stage() -> None:
+    groups = {
+        f"clipmill.{stage}": GroupState(
+            members=(GroupMember(name=f"vm-02a3c1ed-{digest}", host="h", partitions={}),)
+        )
+        for stage, digest in (("selection", "1ac4bf00"), ("download", "cad3a256"))
+    }
+    cluster = ClusterState(beginnings={}, ends={}, groups=groups)
+    view = pipeline_view(load_stages(), KAFKA, cluster, SharedState(), NOW)
+    assert view.workers() == [("vm-02a3c1ed", "h", {"selection": [], "download": []})]
+
+
 def test_worker_has_the_partitions_of_its_stages() -> None:
     members = tuple(
         GroupMember(name=name, host="h", partitions={SELECTED: numbers, "clipmill.other": (7,)})

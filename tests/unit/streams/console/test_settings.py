@@ -39,7 +39,7 @@ async def test_only_set_ones_are_shown_on_request(
     assert "kafka.partitions" in text
     assert "kafka.replication_factor" not in text
     # The token of this console is an argument.
-    assert "Set by you: 2" in text
+    assert "Not the default: 2" in text
 
 
 async def test_unknown_parameter_is_rejected(tmp_path: Path) -> None:
