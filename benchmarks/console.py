@@ -45,6 +45,10 @@ PAGES = (
     "settings",
     "codes",
     "api/v1/library",
+    "overview",
+    "failures",
+    "breakers",
+    "api/v1/overview",
     "api/v1/requests",
     "api/v1/counts",
 )

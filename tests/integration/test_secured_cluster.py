@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,11 +20,13 @@ from streams.cluster.acls import Acl, topic_acls
 from streams.cluster.authorization import MissingAclError, _fetch_missing, missing_acls
 from streams.cluster.connection import ClusterUnavailableError, client_options, translate_errors
 from streams.cluster.topic_admin import apply_topics, check_topics
-from streams.contract.role_acls import client_acls, worker_acls
+from streams.console.health.lag import StageLag, measure_lag
+from streams.console.pipeline import Pipeline
+from streams.contract.role_acls import client_acls, lag_acls, worker_acls
 from streams.deadletters.replay import open_replay_producer
 from streams.history.audit_lookup import read_history
 from streams.settings import KafkaSettings
-from streams.stage import load_stages
+from streams.stage import Stage, load_stages
 from streams.topics import REQUESTS, RESULTS, TOPICS
 from tests.secured_broker import (
     CLIENT_SECRET,
@@ -41,13 +44,14 @@ SECRETS = (PASSWORD, KEY_PASSWORD, CLIENT_SECRET, "wrong one")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SecuredBroker]:
-    users = ("clipmill", "nobody", "asker")
+    users = ("clipmill", "nobody", "asker", "console")
     async with secured_broker(tmp_path_factory.mktemp("secured"), users=users) as cluster:
         await apply_topics(KafkaSettings(bootstrap=cluster.broker.bootstrap), TOPICS)
         await asyncio.to_thread(
             cluster.allow, "User:clipmill", worker_acls(load_stages(), "clipmill.")
         )
         await asyncio.to_thread(cluster.allow, "User:asker", client_acls("clipmill."))
+        await asyncio.to_thread(cluster.allow, "User:console", lag_acls(load_stages(), "clipmill."))
         yield cluster
 
 
@@ -347,6 +351,30 @@ async def test_missing_write_acl_is_named_when_publishing(
         await asyncio.to_thread(cluster.allow, "User:asker", [revoked])
     async with Client(kafka) as client:
         await client.publish([b'{"url": "https://x", "id": "a"}'])
+
+
+async def test_console_measures_lag_with_the_acls_of_its_role(cluster: SecuredBroker) -> None:
+    stages = load_stages()
+    kafka = KafkaSettings.model_validate(password(cluster, sasl_username="console"))
+    found = await _measured(kafka, stages)
+    assert {name: (each.members, each.lag) for name, each in found.items()} == {
+        each.name: (0, 0) for each in stages
+    }
+
+
+async def _measured(kafka: KafkaSettings, stages: Sequence[Stage]) -> Mapping[str, StageLag]:
+    """Return the lag as soon as a new cluster has coordinators of its groups."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(ClusterUnavailableError):
+                return await measure_lag(kafka, stages, Pipeline(kafka))
+            await asyncio.sleep(0.1)
+
+
+async def test_missing_acls_of_the_lag_are_named(cluster: SecuredBroker) -> None:
+    kafka = KafkaSettings.model_validate(password(cluster, sasl_username="asker"))
+    with pytest.raises(MissingAclError, match=r"DESCRIBE on group .*clipmill\.download"):
+        await measure_lag(kafka, load_stages(), Pipeline(kafka))
 
 
 async def test_no_acl_is_missing_without_an_authorizer(open_cluster: tuple[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Lag of the stages, measured when a page or a call asks for it, and kept for some seconds."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from streams.console.pipeline_view import topic_progress
 from streams.contract.role_acls import lag_acls
 from streams.settings import KafkaSettings
 from streams.stage import Stage
+
+log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0
 """Time for which a measurement is used again; one takes 10 to 30 ms."""
@@ -78,8 +81,10 @@ Measure = Callable[[], Awaitable[Mapping[str, StageLag]]]
 class LagReader:
     """Shares one measurement among all callers.
 
-    Args:
+    Attributes:
         measure: measures all stages.
+
+    Args:
         clock: seconds, monotonic.
     """
 
@@ -113,6 +118,9 @@ class LagReader:
             self._fail(f"Kafka did not answer within {TIMEOUT_SECONDS:.0f} s")
         except (ClusterUnavailableError, MissingAclError) as error:
             self._fail(str(error))
+        except Exception:
+            log.exception("the lag cannot be measured")
+            self._fail("an internal error; the log of the console has it")
         else:
             stages = {name: self._with_stillness(name, each) for name, each in found.items()}
             self._report = LagReport(stages=stages, measured_at=datetime.now(UTC))

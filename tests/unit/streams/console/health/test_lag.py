@@ -73,15 +73,22 @@ async def test_stage_stands_still_while_it_has_lag_and_finishes_nothing() -> Non
 
 
 @pytest.mark.parametrize(
-    "error", [MissingAclError("READ on group g"), NoBrokerError("no broker answers")]
+    ("error", "problem"),
+    [
+        (MissingAclError("READ on group g"), "READ on group g"),
+        (NoBrokerError("no broker answers"), "no broker answers"),
+        (KeyError("a bug"), "an internal error; the log of the console has it"),
+    ],
 )
-async def test_failed_measurement_is_reported_without_the_old_lag(error: Exception) -> None:
+async def test_failed_measurement_is_reported_without_the_old_lag(
+    error: Exception, problem: str
+) -> None:
     measure, clock = ScriptedLag(), Clock()
     reader = LagReader(measure, clock)
     await reader.read()
     measure.error, clock.now = error, clock.now + FRESH_SECONDS
     report = await reader.read()
-    assert (report.stages, report.problem) == ({}, str(error))
+    assert (report.stages, report.problem) == ({}, problem)
 
 
 async def test_caller_does_not_wait_for_a_slow_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
