@@ -63,8 +63,9 @@ docs: $(READY)  ## The documentation as a site in build/docs, without network. W
 bench: $(KAFKA)  ## Measurements, each beside its reference in the same run.
 	$(BIN)/python -m benchmarks
 
-bench-peers: $(KAFKA) $(PEERS)  ## Beside bare aiokafka and Quix Streams, in one run.
+bench-peers: $(KAFKA) $(PEERS)  ## Beside bare aiokafka and Quix Streams, and uploads beside boto3, in one run each.
 	$(BIN)/python -m benchmarks.peers $(PEERS)/bin/python
+	$(BIN)/python -m benchmarks.storage $(PEERS)/bin/python
 
 soak: $(KAFKA)  ## Soak test: twenty minutes of mixed load; detects leaks.
 	$(BIN)/python -m benchmarks.soak --minutes 20 --rate 15

@@ -116,7 +116,7 @@ def seaweedfs(folder: Path) -> StorageServer:
         "master.port": master,
         "master.port.grpc": grpc[0],
         "master.telemetry": "false",
-        "master.volumeSizeLimitMB": 64,
+        "master.volumeSizeLimitMB": 1024,
         "volume.port": volume,
         "volume.port.grpc": grpc[1],
         "volume.max": 100,

@@ -61,8 +61,8 @@ class ObjectStoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     connect_seconds: float = 5.0
     request_seconds: float = 120.0
     part_bytes: int = 8 * 2**20
-    parallel_parts: int = 3
-    single_put_bytes: int = 32 * 2**20
+    parallel_parts: int = 2
+    single_put_bytes: int = 16 * 2**20
     uploads: int = 8
 
 

@@ -3,13 +3,14 @@
 A file of up to ``single_put_bytes`` is one conditional request: created, or replacing exactly the
 version that was seen before. A larger one is uploaded in parts, which appear together at the end
 and unconditionally: of two concurrent uploads the one that ends last remains, complete.
+
+Every request is signed with the digest of its body, so the service rejects one that was damaged.
 """
 
 import asyncio
-import hashlib
-import mmap
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,12 +93,11 @@ class Uploader:
         Raises:
             obstore.exceptions.BaseError: the store refuses.
             FileNotFoundError: the bucket is missing.
-            ClipmillError: the file cannot be read, has changed, or other workers keep replacing
-                the object.
+            ClipmillError: the file cannot be read, or other workers keep replacing the object.
         """
         is_single = upload.bytes <= self._settings.single_put_bytes
         async with self._slots:
-            content = await self._map(upload) if is_single else None
+            content = await self._read(upload) if is_single else None
             stored = None if is_single else await self.inspect(upload.key)
             for _ in range(ATTEMPTS):
                 if stored is not None and stored.has_content_of(upload):
@@ -131,7 +131,7 @@ class Uploader:
         )
 
     async def _put(
-        self, upload: Upload, content: bytes | mmap.mmap | None, stored: StoredObject | None
+        self, upload: Upload, content: bytes | None, stored: StoredObject | None
     ) -> None:
         """Upload the content, if it is the next version after ``stored``; or else the parts."""
         if content is None:
@@ -162,37 +162,16 @@ class Uploader:
                 raise
             raise PreconditionError from None
 
-    async def _map(self, upload: Upload) -> bytes | mmap.mmap:
-        """Map the file into memory; the pages are the kernel's, and freed with the mapping."""
-
-        def read() -> bytes | mmap.mmap:
-            with upload.path.open("rb", buffering=0) as file:
-                content = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) if upload.bytes else b""
-            _check(upload, hashlib.sha256(content).hexdigest())
-            return content
-
+    async def _read(self, upload: Upload) -> bytes:
         with map_file_errors(upload.path.parent):
-            return await run_on_disk(read)
+            return await run_on_disk(upload.path.read_bytes)
 
     async def _parts(self, upload: Upload) -> AsyncIterator[bytes]:
-        """Yield the parts; raises before the end of a file whose digest is not the expected one."""
-        digest = hashlib.sha256()
+        """Yield the parts of a file.
 
-        def read_part() -> bytes:
-            part = file.read(self._settings.part_bytes)
-            digest.update(part)
-            return part
-
+        They are read, not mapped: a mapping saves 0.16 of 1.04 ms per MB, but a disk error in one
+        kills the process.
+        """
         with map_file_errors(upload.path.parent), upload.path.open("rb", buffering=0) as file:
-            while part := await run_on_disk(read_part):
+            while part := await run_on_disk(partial(file.read, self._settings.part_bytes)):
                 yield part
-        _check(upload, digest.hexdigest())
-
-
-def _check(upload: Upload, digest: str) -> None:
-    if digest != upload.sha256:
-        raise ClipmillError(
-            ErrorCode.SYSTEM_STORAGE,
-            f"{upload.path.name} of {upload.key} changed before its upload; check the disk of"
-            " data_dir",
-        )

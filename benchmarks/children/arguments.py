@@ -80,3 +80,26 @@ class Downloads(_Arguments):
     urls: list[str]
     directory: str
     size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploads(_Arguments):
+    """Copies of a file to upload concurrently.
+
+    Attributes:
+        endpoint: URL of the S3 server.
+        bucket: of the objects.
+        prefix: of their keys.
+        directory: for workspaces, on the file system of the file.
+        path: the file.
+        sha256: of the file, hexadecimal.
+        count: of copies.
+    """
+
+    endpoint: str
+    bucket: str
+    prefix: str
+    directory: str
+    path: str
+    sha256: str
+    count: int

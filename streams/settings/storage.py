@@ -40,9 +40,9 @@ class StorageSettings(Group):
     part_bytes: Annotated[int, Field(ge=PART_BYTES_MIN, le=2**30)] = Field(
         8 * 2**20, description="Size of the parts in which a large file is uploaded."
     )
-    parallel_parts: Count = Field(3, description="Parts of one file that are uploaded at once.")
+    parallel_parts: Count = Field(2, description="Parts of one file that are uploaded at once.")
     single_put_bytes: Annotated[int, Field(ge=0, le=5_000_000_000)] = Field(
-        32 * 2**20,
+        16 * 2**20,
         description="Size up to which a file is uploaded by one request, which replaces no file of"
         " another worker.",
     )

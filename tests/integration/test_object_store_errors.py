@@ -137,16 +137,6 @@ async def test_server_without_tls_is_named(open_s3: Open, server: StorageServer)
             await publish(storage, b"x")
 
 
-@pytest.mark.parametrize("size", [1, LARGE])
-async def test_file_that_changed_after_its_digest_is_not_published(
-    size: int, open_s3: Open
-) -> None:
-    async with open_s3() as storage:
-        with pytest.raises(ClipmillError, match="changed before its upload"):
-            await publish(storage, bytes(size), video_id=f"changed{size}", sha256="00" * 32)
-        assert await storage.find(**{**NAMES, "video_id": f"changed{size}"}) is None
-
-
 async def test_cancelled_upload_is_invisible(
     open_s3: Open,
 ) -> None:
