@@ -1,20 +1,28 @@
 """The storage of the settings: a local directory, or an object store."""
 
 import importlib.util
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from agents.access.metered_storage import MeteredStorage
 from agents.storage import LocalStorage, Storage
 from schemas.errors import ClipmillError, ErrorCode
 from streams.settings import Settings
 
 
-def open_storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    """Open the storage of finished files; remove leftovers of killed workers.
+@asynccontextmanager
+async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
+    """Open the measured storage of finished files; remove leftovers of killed workers.
 
     Raises:
         ClipmillError: ``system.config``: the object store cannot be used as it is configured;
             ``system.storage`` or ``system.disk_full``: the local directory cannot.
     """
+    async with _open(settings) as storage:
+        yield MeteredStorage(storage)
+
+
+def _open(settings: Settings) -> AbstractAsyncContextManager[Storage]:
     chosen = settings.storage
     if chosen.url is None:
         return LocalStorage.open(settings.data_dir)

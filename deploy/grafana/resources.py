@@ -65,6 +65,36 @@ PROCESSES = Row(
 )
 
 STORAGE = Row(
+    "Storage of files",
+    (
+        line(
+            "Operations",
+            rate("clipmill_storage_operation_seconds_count", "operation"),
+            "{{operation}}",
+            unit="ops",
+            description="Successful operations of the storage in a second.",
+        ),
+        line(
+            "Duration, 95 %",
+            quantile(0.95, "clipmill_storage_operation_seconds", "operation"),
+            "{{operation}}",
+            unit="s",
+        ),
+        line(
+            "Failures by cause",
+            increase("clipmill_storage_errors_total", "operation, cause"),
+            "{{operation}} {{cause}}",
+        ),
+        line(
+            "Bytes",
+            rate("clipmill_storage_bytes_total", "direction"),
+            "{{direction}}",
+            unit="Bps",
+        ),
+    ),
+)
+
+DISK = Row(
     "Disk and tables",
     (
         line(
@@ -97,6 +127,6 @@ RESOURCES = Board(
     "resources",
     "Resources",
     "Memory, CPU, disk, threads and tables of each worker.",
-    (PROCESSES, STORAGE),
+    (PROCESSES, STORAGE, DISK),
     (INSTANCES,),
 )

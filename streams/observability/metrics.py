@@ -291,7 +291,18 @@ LOOP_DELAY = _histogram(
     "thread",
     buckets=SHORT_BUCKETS,
 )
-DISK_FREE = _gauge("disk_free_bytes", "Free bytes where files go.")
+STORAGE_SECONDS = _histogram(
+    "storage_operation_seconds",
+    "Duration of a successful operation of the storage of finished files.",
+    "operation",
+)
+STORAGE_ERRORS = _counter(
+    "storage_errors_total", "Failed operations of the storage.", "operation", "cause"
+)
+STORAGE_BYTES = _counter(
+    "storage_bytes_total", "Bytes of finished files, written or read.", "direction"
+)
+DISK_FREE = _gauge("disk_free_bytes", "Free bytes where files, or their workspaces, go.")
 MEMORY = _gauge("memory_bytes", "Memory in use, shared pages counted once.", "process")
 MEMORY_LIMIT = _gauge("memory_limit_bytes", "Memory that all processes may use together.")
 MEMORY_RELIEFS = _counter("memory_reliefs_total", "Cache drops under memory pressure.")

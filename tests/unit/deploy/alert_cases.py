@@ -556,6 +556,24 @@ CASES = [
         20,
     ),
     AlertCase(
+        "ClipmillStorageFails",
+        "probes fail",
+        {
+            'clipmill_storage_errors_total{instance="a",operation="probe",cause="denied"}': "0+12x20",
+            'clipmill_storage_errors_total{instance="b",operation="probe",cause="denied"}': "3x20",
+        },
+        12,
+        ({"instance": "a", "cause": "denied"},),
+    ),
+    AlertCase(
+        "ClipmillStorageFails",
+        "one upload failed, and the storage has worked since",
+        {
+            'clipmill_storage_errors_total{instance="a",operation="publish",cause="timeout"}': "0 0 1x18"
+        },
+        9,
+    ),
+    AlertCase(
         "ClipmillDiskShort",
         "one gigabyte is left",
         {'clipmill_disk_free_bytes{instance="a"}': "1000000000x20"},

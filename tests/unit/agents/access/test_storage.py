@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from obstore.store import S3Store
 
+from agents.access.metered_storage import MeteredStorage
 from agents.access.storage import open_storage
-from agents.storage import LocalStorage
+from agents.storage import LocalStorage, Storage
 from agents.storage.object_store import ObjectStorage
 from schemas.errors import ClipmillError, ErrorCode
 from streams.settings import EgressSettings, Settings, StorageSettings
@@ -18,15 +19,20 @@ def settings(folder: Path, **values: str | Path) -> Settings:
     return make_settings(data_dir=folder, storage=storage, egress=egress)
 
 
+def measured(storage: Storage) -> Storage:
+    assert isinstance(storage, MeteredStorage)
+    return storage._storage
+
+
 async def test_storage_without_a_url_is_the_data_directory(tmp_path: Path) -> None:
     async with open_storage(make_settings(data_dir=tmp_path)) as storage:
-        assert isinstance(storage, LocalStorage)
+        assert isinstance(measured(storage), LocalStorage)
     assert (tmp_path / "files").is_dir()
 
 
 async def test_storage_with_a_url_is_the_object_store(tmp_path: Path) -> None:
     async with open_storage(settings(tmp_path)) as storage:
-        assert isinstance(storage, ObjectStorage)
+        assert isinstance(measured(storage), ObjectStorage)
         async with storage.workspace() as directory:
             assert directory.is_relative_to(tmp_path / "tmp")
     assert not (tmp_path / "files").exists()
@@ -34,15 +40,17 @@ async def test_storage_with_a_url_is_the_object_store(tmp_path: Path) -> None:
 
 async def test_egress_proxy_is_not_used_for_the_store(tmp_path: Path) -> None:
     async with open_storage(settings(tmp_path)) as storage:
-        assert isinstance(storage, ObjectStorage)
-        assert isinstance(storage._store, S3Store)
-        assert "proxy_url" not in (storage._store.client_options or {})
+        found = measured(storage)
+        assert isinstance(found, ObjectStorage)
+        assert isinstance(found._store, S3Store)
+        assert "proxy_url" not in (found._store.client_options or {})
 
 
-def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ClipmillError, match=r"clipmill\[objects\]") as caught:
-        open_storage(settings(tmp_path))
+        async with open_storage(settings(tmp_path)):
+            pass
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 

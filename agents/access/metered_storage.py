@@ -1,0 +1,104 @@
+"""Measures the operations of a `Storage`: duration, errors by cause, bytes."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from pathlib import Path
+
+from agents.storage import PublishedFile, Storage
+from schemas.errors import ClipmillError
+from streams.observability.metrics import (
+    STORAGE_BYTES,
+    STORAGE_ERRORS,
+    STORAGE_SECONDS,
+    observe,
+    start_at_zero,
+)
+
+
+class MeteredStorage:
+    """A `Storage` in front of another one.
+
+    Args:
+        storage: the measured one.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        start_at_zero(STORAGE_BYTES, ("written", "read"))
+
+    def workspace(self) -> AbstractAsyncContextManager[Path]:
+        """See `Storage.workspace`."""
+        return self._storage.workspace()
+
+    async def publish(
+        self,
+        path: Path,
+        *,
+        platform: str,
+        video_id: str,
+        format_id: str,
+        extension: str,
+        sha256: str,
+    ) -> str:
+        """See `Storage.publish`."""
+        size = path.lstat().st_size  # noqa: ASYNC240 - of a file that was written just now
+        with _measured("publish"):
+            uri = await self._storage.publish(
+                path,
+                platform=platform,
+                video_id=video_id,
+                format_id=format_id,
+                extension=extension,
+                sha256=sha256,
+            )
+        STORAGE_BYTES.labels("written").inc(size)
+        return uri
+
+    async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
+        """See `Storage.find`."""
+        with _measured("find"):
+            return await self._storage.find(
+                platform=platform, video_id=video_id, format_id=format_id
+            )
+
+    @asynccontextmanager
+    async def reading(self, uri: str) -> AsyncIterator[Path]:
+        """See `Storage.reading`. Measured until the file can be read."""
+        async with AsyncExitStack() as stack:
+            with _measured("read"):
+                path = await stack.enter_async_context(self._storage.reading(uri))
+                size = path.stat().st_size
+            STORAGE_BYTES.labels("read").inc(size)
+            yield path
+
+    async def stat(self, uri: str) -> int | None:
+        """See `Storage.stat`."""
+        with _measured("stat"):
+            return await self._storage.stat(uri)
+
+    async def probe(self) -> None:
+        """See `Storage.probe`."""
+        with _measured("probe"):
+            await self._storage.probe()
+
+    async def free_bytes(self) -> int:
+        """See `Storage.free_bytes`. Not measured: it is asked for before each download."""
+        return await self._storage.free_bytes()
+
+
+@contextmanager
+def _measured(operation: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    except ClipmillError as error:
+        cause = error.details.get("cause") or error.details.get("errno") or error.code
+        STORAGE_ERRORS.labels(operation, cause).inc()
+        raise
+    observe(STORAGE_SECONDS.labels(operation), time.perf_counter() - started)
