@@ -3,11 +3,15 @@
 import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from agents.access.metered_storage import MeteredStorage
 from agents.storage import LocalStorage, Storage
 from schemas.errors import ClipmillError, ErrorCode
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from agents.storage.object_connection import ObjectStoreSettings
 
 
 @asynccontextmanager
@@ -22,10 +26,15 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
         yield MeteredStorage(storage)
 
 
-def _open(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+def object_store_settings(settings: Settings) -> "ObjectStoreSettings | None":
+    """Return the settings of the object store, None for a local directory.
+
+    Raises:
+        ClipmillError: ``system.config``; the extra is not installed.
+    """
     chosen = settings.storage
     if chosen.url is None:
-        return LocalStorage.open(settings.data_dir)
+        return None
     if importlib.util.find_spec("obstore") is None:
         raise ClipmillError(
             ErrorCode.SYSTEM_CONFIG,
@@ -33,9 +42,8 @@ def _open(settings: Settings) -> AbstractAsyncContextManager[Storage]:
         )
     # Lazy import: obstore is an extra.
     from agents.storage.object_connection import ObjectStoreSettings  # noqa: PLC0415
-    from agents.storage.object_store import ObjectStorage  # noqa: PLC0415
 
-    store = ObjectStoreSettings(
+    return ObjectStoreSettings(
         url=chosen.url,
         endpoint=chosen.endpoint,
         region=chosen.region,
@@ -48,4 +56,12 @@ def _open(settings: Settings) -> AbstractAsyncContextManager[Storage]:
         single_put_bytes=chosen.single_put_bytes,
         uploads=chosen.uploads,
     )
+
+
+def _open(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+    store = object_store_settings(settings)
+    if store is None:
+        return LocalStorage.open(settings.data_dir)
+    from agents.storage.object_store import ObjectStorage  # noqa: PLC0415 - as above
+
     return ObjectStorage.open(store, settings.data_dir.absolute())

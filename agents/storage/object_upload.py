@@ -25,7 +25,7 @@ from agents.storage.writing import run_on_disk
 from schemas.errors import ClipmillError, ErrorCode
 
 if TYPE_CHECKING:
-    from obstore import UpdateVersion
+    from obstore import ObjectMeta, UpdateVersion
 
 DIGEST = "sha256"
 """Name of the digest in an object's metadata."""
@@ -120,14 +120,10 @@ class Uploader:
             found = await obstore.get_async(self._store, key, options={"head": True})
         except FileNotFoundError:
             return None
-        version: UpdateVersion = {}
-        # obstore rejects a None.
-        if (e_tag := found.meta["e_tag"]) is not None:
-            version["e_tag"] = e_tag
-        if (generation := found.meta["version"]) is not None:
-            version["version"] = generation
         return StoredObject(
-            bytes=found.meta["size"], sha256=found.attributes.get(DIGEST), version=version
+            bytes=found.meta["size"],
+            sha256=found.attributes.get(DIGEST),
+            version=version_of(found.meta),
         )
 
     async def _put(
@@ -175,3 +171,14 @@ class Uploader:
         with map_file_errors(upload.path.parent), upload.path.open("rb", buffering=0) as file:
             while part := await run_on_disk(partial(file.read, self._settings.part_bytes)):
                 yield part
+
+
+def version_of(meta: "ObjectMeta") -> "UpdateVersion":
+    """Return what a conditional request names a version by."""
+    version: UpdateVersion = {}
+    # obstore rejects a None.
+    if (e_tag := meta["e_tag"]) is not None:
+        version["e_tag"] = e_tag
+    if (generation := meta["version"]) is not None:
+        version["version"] = generation
+    return version

@@ -1,0 +1,1 @@
+"""Check of the storage: each operation once, conditions, and the bucket's rules."""

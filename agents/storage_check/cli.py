@@ -1,0 +1,71 @@
+"""`clipmill storage check`: checks the storage of the settings. Needs no Kafka."""
+
+import asyncio
+import sys
+
+import click
+import msgspec
+from rich.table import Table
+
+from agents.access.storage import object_store_settings, open_storage
+from agents.storage_check.report import CheckResult, Report, State
+from schemas.errors import ClipmillError
+from streams.cli.errors import readable_errors
+from streams.cli.result_table import open_console, safe_markup
+from streams.settings import Settings, load_settings
+
+
+@click.group()
+def storage() -> None:
+    """Look at the storage of finished files."""
+
+
+@storage.command()
+@click.option("--json", "as_json", is_flag=True, help="The report as one line of JSON.")
+def check(as_json: bool) -> None:
+    """Do each operation of the storage once; exit status 0 only when all of them work."""
+    settings = load_settings()
+    with readable_errors():
+        report = asyncio.run(check_storage(settings))
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+    else:
+        _print(report)
+    sys.exit(0 if report.well else 1)
+
+
+async def check_storage(settings: Settings) -> Report:
+    """Check the storage of the settings.
+
+    Raises:
+        ClipmillError: ``system.config``; the settings cannot be used.
+    """
+    store = object_store_settings(settings)
+    if store is None:
+        checks, name = [await _check_directory(settings)], str(settings.data_dir.absolute())
+    else:
+        # Lazy import: obstore is an extra.
+        from agents.storage_check.checks import check_object_store  # noqa: PLC0415
+
+        checks, name = await check_object_store(store), store.url
+    is_well = all(each.state is not State.FAILED for each in checks)
+    return Report(storage=name, well=is_well, checks=tuple(checks))
+
+
+async def _check_directory(settings: Settings) -> CheckResult:
+    name = "write and remove a file"
+    try:
+        async with open_storage(settings) as opened:
+            await opened.probe()
+            free = await opened.free_bytes()
+    except ClipmillError as error:
+        return CheckResult(name, State.FAILED, error.message)
+    return CheckResult(name, State.OK, f"{free / 1e9:.1f} GB are free")
+
+
+def _print(report: Report) -> None:
+    click.echo(f"storage {report.storage}")
+    table = Table("check", "state", "found")
+    for each in report.checks:
+        table.add_row(each.name, each.state, safe_markup(each.text))
+    open_console().print(table)

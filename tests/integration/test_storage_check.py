@@ -1,0 +1,91 @@
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+import pytest_asyncio
+from obstore.store import S3Store
+
+from agents.storage_check.cli import check_storage
+from agents.storage_check.report import Report, State
+from streams.settings import Settings
+from tests.storage_servers import (
+    READER_LOGIN,
+    S3_LOGIN,
+    StorageServer,
+    create_s3_bucket,
+    running,
+    seaweedfs,
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StorageServer]:
+    async with running(seaweedfs(tmp_path_factory.mktemp("server"))) as server:
+        await create_s3_bucket(server, "clips")
+        yield server
+
+
+@pytest.fixture
+def settings(server: StorageServer, tmp_path: Path) -> Settings:
+    storage = {"url": "s3://clips/media", "endpoint": server.endpoint, "region": "eu-central-1"}
+    values: Any = {"data_dir": tmp_path, "storage": storage}
+    return Settings(**values)
+
+
+def log_in(login: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in login.items():
+        monkeypatch.setenv(name, value)
+
+
+def states(report: Report) -> dict[str, State]:
+    return {each.name: each.state for each in report.checks}
+
+
+async def test_working_store_passes_and_nothing_remains(
+    settings: Settings, server: StorageServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(S3_LOGIN, monkeypatch)
+    report = await check_storage(settings)
+    assert report.well
+    assert report.storage == "s3://clips/media"
+    assert states(report) == {
+        "put an object": State.OK,
+        "create only": State.OK,
+        "replace one version only": State.OK,
+        "put an object in parts": State.OK,
+        "read a range": State.OK,
+        "list a folder": State.OK,
+        "delete": State.OK,
+        "rule for interrupted uploads": State.WARNING,
+    }
+    assert "there is none" in report.checks[-1].text
+    store = S3Store(
+        "clips",
+        config={"endpoint": server.endpoint, "region": "eu-central-1"},
+        client_options={"allow_http": True},
+    )
+    assert await obstore.list(store).collect_async() == []
+
+
+async def test_login_without_permission_fails_at_the_first_write(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(READER_LOGIN, monkeypatch)
+    report = await check_storage(settings)
+    assert not report.well
+    assert states(report) == {"put an object": State.FAILED}
+    assert "access is denied" in report.checks[0].text
+
+
+async def test_directory_is_checked_by_its_probe(tmp_path: Path) -> None:
+    report = await check_storage(Settings(data_dir=tmp_path))
+    assert report.well
+    assert states(report) == {"write and remove a file": State.OK}
+
+
+async def test_unusable_directory_fails(tmp_path: Path) -> None:
+    (tmp_path / "files").write_text("a file")
+    report = await check_storage(Settings(data_dir=tmp_path))
+    assert not report.well
