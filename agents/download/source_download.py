@@ -10,6 +10,7 @@ from agents.access import OutboundGate
 from agents.download.download_task import DownloadPart, DownloadTask
 from agents.download.segments.fetcher import FetchedTrack, TrackFetcher
 from agents.download.segments.store import SegmentStore
+from agents.download.unknown_hosts import UnknownHosts
 from agents.network.bandwidth import time_limit
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.network.resource import ResourceFetcher
@@ -72,6 +73,7 @@ class SourceDownloader:
         self._segments = segments
         self._tracks = tracks
         self._context = context
+        self._unknown_hosts = UnknownHosts()
 
     async def download_file(self, part: DownloadPart, task: DownloadTask, target: Path) -> Fetched:
         """Download a whole file.
@@ -146,13 +148,18 @@ class SourceDownloader:
             sizes = bytes_before + done, None if total is None else bytes_before + total
             self.report_progress(task.meter.update(name, *sizes), task.event.job)
 
+        platform, key = task.event.video.platform, task.event.video.key
         try:
             async with time_limit(limits.total_seconds) as bound:
-                return await call(egress, limits, on_progress)
+                downloaded = await call(egress, limits, on_progress)
+        except ClipmillError as error:
+            raise self._unknown_hosts.explained(error, platform, key) from error.__cause__
         except TimeoutError:
             if not bound.expired():
                 raise
             raise _too_slow(limits) from None
+        self._unknown_hosts.succeeded(platform, key)
+        return downloaded
 
 
 def _too_slow(limits: FetchLimits) -> ClipmillError:

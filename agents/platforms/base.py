@@ -1,9 +1,13 @@
 """Base class of platforms whose pages yt-dlp's extractors read."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
+
+from msgspec.structs import replace
 
 from agents.accounts.interface import Account
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult, Extractor
@@ -54,6 +58,13 @@ class BasePlatform(ABC):
 
     def get_capabilities(self) -> Capabilities:
         return self.capabilities
+
+    def with_media_hosts(self, suffixes: tuple[str, ...]) -> Self:
+        """Return a copy that also permits downloads from hosts with these suffixes."""
+        extended = copy.copy(self)
+        permitted = self.capabilities.media_hosts + suffixes
+        extended.capabilities = replace(self.capabilities, media_hosts=permitted)
+        return extended
 
     def is_valid_url(self, url: str) -> bool:
         """Return whether the URL is on one of the page hosts; `parse_url` may still reject it."""

@@ -55,7 +55,7 @@ def timeline(*entries: str) -> str:
     return template('media="$Number$.m4s" timescale="1"', inside)
 
 
-OTHER_HOST = "which is not a host of the platform"
+OTHER_HOST = "which is not a host of tiktok"
 NO_HTTPS = "not of https"
 
 HLS: dict[str, Hostile] = {

@@ -1,7 +1,5 @@
 """Platform of TikTok: combines the modules of this package in one class."""
 
-import copy
-from typing import Self
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -70,12 +68,6 @@ class TikTok(BasePlatform):
     site = SITE
     failures = TABLE
     account_cookies = frozenset({"tt_chain_token"})
-
-    def with_media_hosts(self, suffixes: tuple[str, ...]) -> Self:
-        """Return a copy that also permits downloads from hosts with these suffixes."""
-        extended = copy.copy(self)
-        extended.capabilities = replace(CAPABILITIES, media_hosts=MEDIA_HOSTS + suffixes)
-        return extended
 
     def parse_url(self, url: str) -> Target | ShortLink:
         return read_url(url)

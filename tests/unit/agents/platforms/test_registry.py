@@ -211,12 +211,13 @@ def test_media_hosts_are_added_to_an_installed_platform() -> None:
     added = Platforms.load({"tiktok": MediaHostsOnly()}).by_name("tiktok").get_capabilities()
     assert added.media_hosts == (*CAPABILITIES.media_hosts, ".cdn.example.net")
     assert added.page_hosts == CAPABILITIES.page_hosts
+    other = Platforms.load({"streamable": MediaHostsOnly()}).by_name("streamable")
+    assert ".cdn.example.net" in other.get_capabilities().media_hosts
 
 
-@pytest.mark.parametrize("name", ["unknown", "streamable"])
-def test_media_hosts_for_an_unsupporting_platform_are_an_error(name: str) -> None:
-    with pytest.raises(ClipmillError, match=rf"platforms\.{name} has media_hosts alone") as caught:
-        Platforms.load({name: MediaHostsOnly()})
+def test_media_hosts_for_an_unknown_platform_are_an_error() -> None:
+    with pytest.raises(ClipmillError, match=r"platforms\.unknown has media_hosts alone") as caught:
+        Platforms.load({"unknown": MediaHostsOnly()})
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
