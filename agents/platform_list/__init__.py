@@ -1,0 +1,1 @@
+"""`clipmill platforms`: the installed platforms and what they support."""

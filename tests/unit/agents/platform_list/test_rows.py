@@ -1,0 +1,74 @@
+from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
+from typing import Literal
+
+from msgspec import convert
+
+from agents.platform_list.cli import platforms_table
+from agents.platform_list.rows import PlatformRow, platform_rows
+from agents.platforms.registry import GROUP, Platforms
+from schemas.attempts import Operation
+from schemas.signals import BreakerState
+from streams.settings.platforms import ConfiguredSite
+
+State = Literal["closed", "open"]
+SITE = ConfiguredSite(
+    hosts=("mine.example",), extractors=("Mine",), media_hosts=(".cdn.mine.example",)
+)
+POINTS = (
+    EntryPoint("tiktok", "agents.platforms.tiktok.handler:TikTok", GROUP),
+    EntryPoint("gone", "no.such.module:Gone", GROUP),
+)
+PLATFORMS = Platforms.from_entry_points(POINTS, {"mine": SITE})
+
+
+def breaker(name: str, state: State) -> BreakerState:
+    platform, operation, egress = name.split(":")
+    return BreakerState(
+        platform=platform,
+        operation=convert(operation, Operation),
+        egress=egress,
+        state=state,
+        since=datetime.now(UTC),
+    )
+
+
+def rows(*states: BreakerState) -> dict[str, PlatformRow]:
+    return {row.name: row for row in platform_rows(PLATFORMS, {"tiktok"}, states)}
+
+
+def test_platforms_by_code_settings_and_broken_ones_are_described() -> None:
+    found = rows()
+    assert list(found) == ["gone", "mine", "tiktok"]
+    assert {name: row.by for name, row in found.items()} == {
+        "gone": "broken",
+        "mine": "settings",
+        "tiktok": "code",
+    }
+    assert found["mine"].media_hosts == (".cdn.mine.example",)
+    assert (found["tiktok"].login, found["mine"].login) == (True, False)
+    assert "photos" in found["tiktok"].content
+    assert found["tiktok"].listings
+    assert "ModuleNotFoundError" in (found["gone"].error or "")
+
+
+def test_breakers_are_those_of_the_platform() -> None:
+    states = (
+        breaker("tiktok:extract:direct", "closed"),
+        breaker("tiktok:download:a", "open"),
+        breaker("mine:extract:direct", "closed"),
+    )
+    found = rows(*states)
+    assert found["tiktok"].breakers == {"download:a": "open", "extract:direct": "closed"}
+    assert found["mine"].breakers == {"extract:direct": "closed"}
+
+
+def test_breakers_are_unknown_without_kafka() -> None:
+    assert {row.breakers for row in platform_rows(PLATFORMS, (), None)} == {None}
+
+
+def test_table_has_a_row_per_platform_and_names_open_breakers() -> None:
+    table = platforms_table(list(rows(breaker("tiktok:download:a", "open")).values()))
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[0] == ["gone", "mine", "tiktok"]
+    assert cells[-1][1:] == ["closed", "download:a open"]
