@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import merge
+from operator import itemgetter
 from typing import Any
 
 from av.container import InputContainer
@@ -57,6 +58,9 @@ _WEBM_CODECS = frozenset({"vp8", "vp9", "av1", "opus", "vorbis"})
 _UNTIMED_FORMATS = ("aac", "mp3", "ac3", "eac3")
 """Formats without timestamps: packed audio (RFC 8216, section 3.4)."""
 
+TimedPacket = tuple[float, "Packet[Any]"]
+"""A packet and its decoding time in seconds."""
+
 _TIMESTAMP_TAG = b"com.apple.streaming.transportStreamTimestamp\0"
 _TAG_BYTES_MAX = 4_096
 _CLOCK = 90_000
@@ -84,7 +88,7 @@ def _join(plan: JoinPlan, sources: Sequence[Source], target: BoundedTarget) -> s
                 for track, part in zip(tracks, firsts, strict=True)
             ]
             seen: set[int] = set()
-            for packet in merge(*packets, key=_timestamp):
+            for _, packet in merge(*packets, key=itemgetter(0)):
                 seen.add(packet.stream_index)
                 output.mux(packet)
             if len(seen) < len(streams):
@@ -174,7 +178,7 @@ class _JoinedTrack:
                 base += _packed_start(head)
             yield _Part(container, streams, base)
 
-    def packets(self, origin: Fraction, copies: Sequence[Stream]) -> Iterator["Packet[Any]"]:
+    def packets(self, origin: Fraction, copies: Sequence[Stream]) -> Iterator[TimedPacket]:
         """Yield the packets of all parts, with timestamps from the origin on."""
         clocks = [_Clock(is_sound=copy.type == "audio") for copy in copies]
         anchor = Fraction(0)
@@ -201,77 +205,90 @@ def _start_after(end: Fraction, anchor: Fraction, part: FilePart) -> Fraction:
 
 
 class _Clock:
-    """Timestamps of one stream of the output.
+    """Timestamps of one stream of the output, in units of the input's time base.
+
+    Integers: with fractions of seconds the arithmetic of packets took half of the processor time.
 
     Args:
         is_sound: packets that overlap the ones before them are dropped, and gaps are errors.
-
-    Attributes:
-        end: of the last packet, in seconds.
     """
 
     def __init__(self, *, is_sound: bool) -> None:
-        self.end = Fraction(0)
         self._is_sound = is_sound
         self._is_continued = False
-        self._last: Fraction | None = None
-        self._duration = Fraction(0)
+        self._unit = Fraction(1)
+        self._end = 0
+        self._last: int | None = None
+        self._duration = 0
+        self._hole = self._backstep = 0
 
-    def begin_part(self) -> None:
+    @property
+    def end(self) -> Fraction:
+        """End of the last packet, in seconds."""
+        return self._end * self._unit
+
+    def begin_part(self, unit: Fraction) -> None:
+        """Continue with the time base of another part."""
+        scale = self._unit / unit
+        self._end = round(self._end * scale)
+        self._duration = round(self._duration * scale)
+        self._last = None if self._last is None else round(self._last * scale)
+        self._unit = unit
+        self._hole, self._backstep = int(HOLE_SECONDS / unit), int(BACKSTEP_SECONDS / unit)
         self._is_continued = False
 
-    def shift(self, packet: "Packet[Any]", seconds: Fraction) -> bool:
-        """Shift a packet, with strictly increasing decoding times; False to drop it.
+    def shift(self, packet: "Packet[Any]", ticks: int) -> int | None:
+        """Shift a packet; return its decoding time, which increases strictly. None: drop it.
 
         Raises:
             MismatchError: it has no time, steps back too far, or comes after a hole.
         """
-        unit = packet.time_base
-        ticks = round(seconds / unit)
-        dts = packet.pts if packet.dts is None else packet.dts
+        dts, pts, length = packet.dts, packet.pts, packet.duration or self._duration
+        dts = pts if dts is None else dts
         if dts is None:
             raise MismatchError("a packet has no time")
-        pts = (dts if packet.pts is None else packet.pts) + ticks
+        pts = (dts if pts is None else pts) + ticks
         dts += ticks
-        length = packet.duration * unit if packet.duration else self._duration
-        if self._last is not None and dts * unit <= self._last:
-            if self._last - dts * unit > BACKSTEP_SECONDS:
+        if self._last is not None and dts <= self._last:
+            if self._last - dts > self._backstep:
                 raise MismatchError("its times step back within the stream")
             if self._is_sound:
-                return False
-            dts = int(self._last / unit) + 1
-        elif self._is_sound and pts * unit < self.end - length / 2:
-            return False
-        elif self._is_sound and self._is_continued and dts * unit > self.end + HOLE_SECONDS:
+                return None
+            dts = self._last + 1
+        elif self._is_sound and pts < self._end - length // 2:
+            return None
+        elif self._is_sound and self._is_continued and dts > self._end + self._hole:
             raise MismatchError("segments are missing from it")
         self._is_continued = True
         packet.dts, packet.pts = dts, max(pts, dts)
         if self._last is not None:
-            self._duration = dts * unit - self._last
-        self._last = dts * unit
-        self.end = max(self.end, packet.pts * unit + length)
-        return True
+            self._duration = dts - self._last
+        self._last = dts
+        self._end = max(self._end, pts + length)
+        return dts
 
 
 def _packets_of(
     part: _Part, shift: Fraction, copies: Sequence[Stream], clocks: Sequence[_Clock]
-) -> Iterator["Packet[Any]"]:
-    by_index = {
-        stream.index: (copy, clock)
-        for stream, copy, clock in zip(part.streams, copies, clocks, strict=True)
-    }
-    for clock in clocks:
-        clock.begin_part()
+) -> Iterator[TimedPacket]:
+    by_index: dict[int, tuple[Stream, _Clock, int, float]] = {}
+    for stream, copy, clock in zip(part.streams, copies, clocks, strict=True):
+        unit = stream.time_base
+        if not unit:
+            raise MismatchError("one of its streams has no time base")
+        clock.begin_part(unit)
+        by_index[stream.index] = copy, clock, round(shift / unit), float(unit)
     for other in part.container.streams:
         if other.index not in by_index:
             other.discard = Discard.all
     for packet in part.container.demux(*part.streams):
         if packet.size == 0 and packet.dts is None:
             continue  # the flush packet at the end
-        copy, clock = by_index[packet.stream_index]
-        if clock.shift(packet, shift):
+        copy, clock, ticks, seconds = by_index[packet.stream_index]
+        dts = clock.shift(packet, ticks)
+        if dts is not None:
             packet.stream = copy
-            yield packet
+            yield dts * seconds, packet
 
 
 def _select(container: InputContainer, file: TrackFile) -> tuple[MediaStream, ...]:
@@ -314,7 +331,3 @@ def _packed_start(head: bytes) -> Fraction:
     if at < 0 or len(value) < 8:  # noqa: PLR2004 - a 64-bit number
         return Fraction(0)
     return Fraction(struct.unpack(">Q", value)[0] % _TIMESTAMP_MAX, _CLOCK)
-
-
-def _timestamp(packet: "Packet[Any]") -> Fraction:
-    return (packet.dts or 0) * packet.time_base
