@@ -63,6 +63,7 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
         motion: the moving file of the live photo at that position.
         song: the song that the post names, as a separate file; not the sound of the video.
         protocol: ``hls`` and ``dash`` for the segments of a manifest.
+        preference: of sound among others; below 0 another language, a commentary or description.
     """
 
     format_id: str
@@ -81,6 +82,7 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
     motion: bool = False
     song: bool = False
     protocol: Protocol = "https"
+    preference: int = 0
 
     @property
     def smaller_side(self) -> int:

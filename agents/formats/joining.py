@@ -1,9 +1,10 @@
 """Selection of the sound that is joined with a silent picture, by explicit rules. Pure.
 
-1. A file of both has one container: sound of the picture's kind of container comes first. For
+1. The sound that the post plays by default, before other languages and descriptions.
+2. A file of both has one container: sound of the picture's kind of container comes first. For
    ``container=webm`` it is the only choice.
-2. ``max_bytes`` limits picture and sound together.
-3. Clean formats before watermarked ones, whole files before segments, then the best sound.
+3. ``max_bytes`` limits picture and sound together.
+4. Clean formats before watermarked ones, whole files before segments, then the best sound.
 """
 
 from collections.abc import Sequence
@@ -59,9 +60,11 @@ def choose_joined_sound(
     return min(
         fitting,
         key=lambda each: (
+            each.preference < 0,
             is_webm(each) != is_webm(picture),
             each.watermarked,
             each.protocol != "https",
+            -each.preference,
             best_first(each),
         ),
     )

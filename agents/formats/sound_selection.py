@@ -4,9 +4,10 @@ The requested sound (`Options.audio`) is the video's own, in an audio file or be
 the song. A post of pictures has its song; without one, the sound of the video that TikTok has made
 of it.
 
-Container and watermark count; size, picture codec and playability of the picture do not. Of several
-files the highest stated sound bitrate wins (``worst``: the lowest), then the fewest bytes: a file
-is fetched whole, and only its sound is kept.
+Sound in another language, commentaries and descriptions come last. Container and watermark count;
+size, picture codec and playability of the picture do not. Of several files the highest stated sound
+bitrate wins (``worst``: the lowest), then the fewest bytes: a file is fetched whole, and only its
+sound is kept.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -52,6 +53,7 @@ def choose_sound(formats: Formats, options: Options, avoided: Collection[str]) -
     if not fitting:
         raise too_large(limit or 0, min(each.bytes or 0 for each in usable), formats)
     fitting = [each for each in fitting if not each.watermarked] or fitting
+    fitting = [each for each in fitting if each.preference >= 0] or fitting
     if _has_pictures(formats):
         fitting = [each for each in fitting if is_sound(each)] or fitting
     return min(fitting, key=_worst_first if options.quality == "worst" else best_first)

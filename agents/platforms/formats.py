@@ -25,6 +25,7 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Cookie, MediaSource, Protocol, VideoFormat, VideoRef, container_of
 
 MAX_FORMATS = 200
+MAX_PREFERENCE = 100
 MAX_REPRESENTATION_CHARACTERS = 200
 UNKNOWN_CODEC = "unknown"
 """Codec of a file that has video or audio, but does not name its codec."""
@@ -189,7 +190,15 @@ def _format(entry: Fields, format_id: str) -> VideoFormat:
         bytes=integer(entry, "filesize", minimum=1),
         watermarked="watermark" in (text(entry, "format_note", limit=100) or "").lower(),
         protocol=_protocol(entry) or "https",
+        preference=0 if video_codec else _preference(entry),
     )
+
+
+def _preference(entry: Fields) -> int:
+    """Return the extractor's preference of a sound: by its language, else by its quality."""
+    values = (number(entry, name) for name in ("language_preference", "source_preference"))
+    found = next((value for value in values if value), 0)
+    return round(max(-MAX_PREFERENCE, min(found, MAX_PREFERENCE)))
 
 
 def _codec(entry: Fields, name: str) -> str | None:

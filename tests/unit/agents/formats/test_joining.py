@@ -73,6 +73,21 @@ CHOICES: dict[str, tuple[tuple[VideoFormat, ...], Options, str]] = {
         Options(),
         "v+aac",
     ),
+    "the default sound, although a description is better": (
+        (picture("v"), sound("other", bits_per_second=9, preference=-2), sound("own")),
+        Options(),
+        "v+own",
+    ),
+    "the preferred group of sounds without a bitrate": (
+        (picture("v"), sound("a"), sound("b", preference=1)),
+        Options(),
+        "v+b",
+    ),
+    "the default sound alone": (
+        (sound("other", bits_per_second=9, preference=-2), sound("own")),
+        Options(audio_only=True),
+        "own",
+    ),
     "split DASH": (
         (picture("v1", 1080, protocol="dash"), picture("v2", protocol="dash"), AAC),
         Options(quality="720p"),

@@ -68,6 +68,21 @@ def test_single_file_is_read_from_the_dictionary_itself() -> None:
 
 
 @pytest.mark.parametrize(
+    ("raw", "preference"),
+    [
+        ({"source_preference": -2}, -2),
+        ({"language_preference": 10, "source_preference": -2}, 10),
+        ({"language_preference": float("nan")}, 0),
+        ({"language_preference": -(10**30)}, -100),
+        ({"language_preference": "x", "source_preference": True}, 0),
+    ],
+)
+def test_preference_of_sound_is_read(raw: dict[str, Any], preference: int) -> None:
+    assert format_of(vcodec="none", **raw).preference == preference
+    assert format_of(**raw).preference == 0
+
+
+@pytest.mark.parametrize(
     ("raw", "codec"),
     [
         ("avc1.64001f", "h264"),
