@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -10,6 +12,7 @@ import pytest_asyncio
 from tests.acceptance.client import PipelineClient
 from tests.pipeline_process import PipelineProcess
 from tests.standin import expected_media, video_id
+from tests.standin.media_marks import beeps, flashes
 from tests.standin.other_sites import FILES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -22,6 +25,7 @@ SITE = {
 }
 STREAMABLE = "https://streamable.com/{}"
 HITRECORD = "https://hitrecord.org/records/{}"
+BLUESKY = "https://bsky.app/profile/{}/post/{}"
 SHORT = "https://go.hitrecord.org/{}"
 
 
@@ -53,6 +57,22 @@ async def test_link_is_resolved_to_its_file(
     (file,) = result["files"]
     assert (file["bytes"], file["sha256"]) == (expected.size, expected.sha256)
     assert f"/{platform}/" in file["uri"]
+
+
+@pytest.mark.parametrize(
+    ("account", "format_id"),
+    [("some.bsky.social", "blob"), ("own.example", "hls-900+hls-a-sound")],
+)
+async def test_post_of_bluesky_becomes_a_file(
+    client: PipelineClient, account: str, format_id: str
+) -> None:
+    result = await client.request(BLUESKY.format(account, video_id("ok", serial=9)))
+    assert result["status"] == "completed", result
+    assert result["video"]["platform"] == "bluesky"
+    (file,) = result["files"]
+    assert (file["format_id"], file["audio_codec"]) == (format_id, "aac")
+    path = Path(unquote(urlsplit(file["uri"]).path))
+    assert beeps(path) == pytest.approx(flashes(path), abs=0.04)
 
 
 async def test_equivalent_urls_share_one_video(client: PipelineClient) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 
 from tests.standin.ids import case_of_id
 from tests.standin.links import Issue, image_url, media_url
+from tests.standin.media_marks import marked
 from tests.standin.media_shapes import shape_of
 from tests.standin.posts import DURATION_SECONDS, Post, media_bytes, post_for
 from tests.standin.scenarios import Case
 from tests.standin.short_links import redirect
-from tests.standin.streams import answer_stream, stream_address
+from tests.standin.streams import MOVIE, answer_stream, stream_address
 from tests.standin.switches import Switches
 from tests.standin.wire import Reply, Request, text_reply, whole
 
@@ -30,7 +31,15 @@ HITRECORD_MEDIA = "media.hitrecord.org"
 HITRECORD_SHORT = "go.hitrecord.org"
 ELSEWHERE = "files.elsewhere.example"
 ELSEWHERE_API = "clips.elsewhere.example"
-DOMAINS = ("streamable.com", "hitrecord.org", "elsewhere.example")
+BLUESKY_API = "public.api.bsky.app"
+BLUESKY_VIDEO = "video.bsky.app"
+BLUESKY_DIRECTORY = "plc.directory"
+BLUESKY_SERVER = "oyster.us-east.host.bsky.network"
+DOMAINS = (
+    *("streamable.com", "hitrecord.org", "elsewhere.example"),
+    *("bsky.app", "api.bsky.app", "us-east.host.bsky.network"),
+    *(BLUESKY_DIRECTORY, "own-server.example"),
+)
 
 FILES = {"mp4": "h264_720p_800000", "mp4-mobile": "h264_540p_480000"}
 """Streamable's file names, and their formats in the stand-in. HitRecord has the first."""
@@ -52,8 +61,10 @@ def answer_other_page(request: Request, switches: Switches) -> Reply | None:
     """The reply to a metadata request, None for a media request."""
     if request.host == HITRECORD_SHORT and (short := _SHORT.fullmatch(request.path)):
         return redirect(f"https://{HITRECORD}/records/{short['id']}?utm_source=share")
-    if request.host == ELSEWHERE and (stream := answer_stream(request)):
+    if request.host in {ELSEWHERE, BLUESKY_VIDEO} and (stream := answer_stream(request)):
         return stream
+    if request.host in BLUESKY_HOSTS:
+        return _bluesky(request, switches)
     route = _ROUTES.get(request.host)
     found = route.fullmatch(request.path) if route else None
     if found is None:
@@ -144,3 +155,55 @@ def _address(post: Post, host: str, rendition: str) -> str:
         return f"https://{host}/{post.video_id}/stream.ism/manifest"
     media_host = ELSEWHERE if post.author == ".." else host
     return media_url(post, media_host, rendition, Issue(time.time()))
+
+
+BLUESKY_HOSTS = (BLUESKY_API, BLUESKY_DIRECTORY, BLUESKY_SERVER)
+_POST_URI = re.compile(r"at://(?P<account>[^/]+)/app\.bsky\.feed\.post/(?P<id>\d{1,20})")
+
+
+def _bluesky(request: Request, switches: Switches) -> Reply | None:
+    """The replies of Bluesky's API and of the directory of its accounts."""
+    if request.host == BLUESKY_DIRECTORY:
+        account = request.path.rpartition(":")[2]
+        server = "https://own-server.example" if account == "own" else f"https://{BLUESKY_SERVER}"
+        service = {"type": "AtprotoPersonalDataServer", "serviceEndpoint": server}
+        return _json({"service": [service]})
+    if request.host == BLUESKY_SERVER:
+        return Reply(200, whole(marked(MOVIE)), (("Content-Type", "video/mp4"),), kind="media")
+    found = _POST_URI.fullmatch(request.query.get("uri", ""))
+    if request.host != BLUESKY_API or found is None:
+        return None
+    case = switches.use("page", found["id"], "", request.egress)
+    post = post_for(found["id"], case=switches.use("post", found["id"], "", request.egress))
+    reply = _fault(case) or _bluesky_reply(found["account"], post, case)
+    return Reply(reply.status, reply.body, reply.headers, video_id=found["id"], kind="page")
+
+
+def _bluesky_reply(account: str, post: Post, case: Case) -> Reply:
+    if case.scenario.name == "missing":
+        return Reply(400, whole(b'{"error":"NotFound","message":"Post not found"}'))
+    if case.scenario.name == "private":
+        hidden = "app.bsky.feed.defs#blockedPost"
+        return _json({"thread": {"$type": hidden, "blocked": True}})
+    embed = {
+        "$type": "app.bsky.embed.video#view",
+        "cid": "bafkrei",
+        "playlist": stream_address("hls", BLUESKY_VIDEO),
+        "aspectRatio": {"width": 720, "height": 1280},
+    }
+    if case.scenario.name == "stranger":
+        embed = {"external": {"uri": "https://www.youtube.com/watch?v=abc"}}
+    owner = "own" if account.startswith("own.") else "theirs"
+    found = {
+        "uri": f"at://did:plc:{owner}/app.bsky.feed.post/{post.video_id}",
+        "author": {"did": f"did:plc:{owner}", "handle": account, "displayName": post.author},
+        "record": {"text": f"Post {post.video_id}", "embed": {"video": {"mimeType": "video/mp4"}}},
+        "embed": embed if case.scenario.name != "noitem" else {},
+        "likeCount": 97,
+        "indexedAt": "2026-01-01T00:00:00Z",
+    }
+    return _json({"thread": {"post": found}})
+
+
+def _json(answer: dict[str, Any]) -> Reply:
+    return Reply(200, whole(json.dumps(answer).encode()), (("Content-Type", "application/json"),))

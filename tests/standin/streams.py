@@ -7,6 +7,7 @@ group of sound in fragmented MP4.
 import re
 from functools import cache
 
+from tests.standin.long_streams import long_stream
 from tests.standin.media_marks import Marked
 from tests.standin.media_streams import FMP4, TS, Files, dash, encrypted, hls, renamed
 from tests.standin.wire import Reply, Request, text_reply, whole
@@ -15,6 +16,7 @@ MOVIE = Marked(seconds=10.0, marks=(0.4, 5.6, 9.6), group=30, late=2)
 MASTER = """#EXTM3U
 #EXT-X-VERSION:7
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="sound",DEFAULT=YES,URI="sound.m3u8"
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="comments",DEFAULT=NO,URI="comments.m3u8"
 #EXT-X-STREAM-INF:BANDWIDTH=300000,RESOLUTION=360x640,CODECS="avc1.4d400a,mp4a.40.2"
 small.m3u8
 #EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=720x1280,CODECS="avc1.4d400a,mp4a.40.2",AUDIO="a"
@@ -34,7 +36,7 @@ def answer_stream(request: Request) -> Reply | None:
     found = _PATH.fullmatch(request.path)
     if found is None:
         return None
-    body = _files(found["kind"]).get(found["name"])
+    body = long_stream(found["name"]) or _files(found["kind"]).get(found["name"])
     if body is None:
         return text_reply(404, "no such segment")
     media_type = _TYPES.get(found["name"].rpartition(".")[2], "video/mp2t")

@@ -5,20 +5,16 @@ Pages are read by yt-dlp's extractors, and the results by the general readers.
 
 from collections.abc import Callable
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from agents.platforms.base import BasePlatform, utc_now
 from agents.platforms.configured.site import Site, capabilities_of
 from agents.platforms.configured.urls import read_page_link, unsupported_link
 from agents.platforms.failures import failure_table
-from agents.platforms.fields import Fields, text
+from agents.platforms.fields import Fields
 from agents.platforms.interface import ShortLink, Target
+from agents.platforms.single_video import check_single_video
 from agents.platforms.urls import parse_link
-from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoRef
-
-_PLAYLIST_TYPES = frozenset({"playlist", "multi_video"})
-_REDIRECT_TYPES = frozenset({"url", "url_transparent"})
 
 
 class ConfiguredPlatform(BasePlatform):
@@ -54,31 +50,3 @@ class ConfiguredPlatform(BasePlatform):
     def check_page(self, fields: Fields, video: VideoRef) -> None:
         check_single_video(fields, video)
         super().check_page(fields, video)
-
-
-def check_single_video(fields: Fields, video: VideoRef) -> None:
-    """Verify that the dictionary describes a single video.
-
-    Raises:
-        ClipmillError: ``content.unsupported``; it is a playlist, or redirects to another page.
-    """
-    kind = text(fields, "_type", limit=20) or "video"
-    if kind in _PLAYLIST_TYPES:
-        raise _unsupported(video, "its page has several videos, and single ones are fetched")
-    if kind in _REDIRECT_TYPES:
-        target = _host(text(fields, "url", limit=2_048) or "")
-        raise _unsupported(
-            video, f"its page leads to {target}, which no extractor of the platform reads"
-        )
-
-
-def _host(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "another page")[:253]
-    except ValueError:
-        return "another page"
-
-
-def _unsupported(video: VideoRef, reason: str) -> ClipmillError:
-    message = f"{video.platform} video {video.id}: {reason}."
-    return ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message, reason=reason)

@@ -1,0 +1,1 @@
+"""Bluesky: the video of a post."""

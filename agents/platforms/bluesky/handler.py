@@ -1,0 +1,125 @@
+"""Platform of Bluesky: the video of a post, read by yt-dlp's stock extractor.
+
+A post offers its video as HLS, and as the file that its author uploaded, on the author's personal
+data server.
+"""
+
+import hashlib
+import re
+from urllib.parse import urlsplit
+
+from agents.platforms.base import BasePlatform
+from agents.platforms.failure_predicates import (
+    FailureRow,
+    exception_type,
+    http_status,
+    message_contains,
+)
+from agents.platforms.failures import failure_table
+from agents.platforms.fields import Fields
+from agents.platforms.interface import Capabilities, ShortLink, Target
+from agents.platforms.single_video import check_single_video
+from agents.platforms.urls import Link, parse_link, shorten
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import Extraction, MediaSource, VideoRef
+
+NAME = "bluesky"
+SITE = "Bluesky"
+HOSTS = ("bsky.app", "www.bsky.app")
+SUPPORTED = "clipmill fetches single posts, such as https://bsky.app/profile/NAME/post/ID"
+
+DIGEST_CHARACTERS = 20
+"""80 bits of the account: ids of posts are unique within an account only."""
+
+_POST_PATH = re.compile(
+    r"/profile/(?P<account>[A-Za-z0-9.:%_-]{3,253})/post/(?P<id>[A-Za-z0-9]{1,32})/?", re.ASCII
+)
+
+CAPABILITIES = Capabilities(
+    name=NAME,
+    page_hosts=HOSTS,
+    link_hosts=(),
+    # Playlists and segments; then the data servers of Bluesky itself. Others are not listed.
+    media_hosts=(".bsky.app", ".bsky.network", ".bsky.social"),
+    extractors=("yt_dlp.extractor.bluesky:BlueskyIE",),
+)
+
+FAILURES = failure_table(
+    SITE,
+    platform_rows=(
+        # A deleted post, and one of an account that was deleted or taken down.
+        FailureRow(
+            "gone", ErrorCode.CONTENT_NOT_FOUND, http_status(400), "it was deleted or never existed"
+        ),
+        FailureRow(
+            "no_video",
+            ErrorCode.CONTENT_NO_FORMATS,
+            message_contains("No video could be found"),
+            "its post has no video",
+        ),
+        # The answer has no post when the author does not show it to visitors; the extractor reads
+        # nothing else that must be there.
+        FailureRow(
+            "hidden",
+            ErrorCode.CONTENT_PRIVATE,
+            exception_type("KeyError"),
+            "its author does not show it to everybody",
+        ),
+    ),
+)
+
+
+def read_url(url: object) -> VideoRef:
+    """Return the canonical post.
+
+    Raises:
+        ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`, and
+            ``content.unsupported`` for another host or page.
+    """
+    link = parse_link(url, known_hosts=HOSTS)
+    if link.host not in HOSTS:
+        raise _unsupported(f"{link.host} is not a host of {SITE}", link)
+    found = _POST_PATH.fullmatch(link.path)
+    if found is None:
+        raise _unsupported("this is not a page of a single post", link)
+    account = found["account"].lower()
+    digest = hashlib.sha256(account.encode()).hexdigest()[:DIGEST_CHARACTERS]
+    return VideoRef(
+        platform=NAME,
+        id=f"{found['id']}-{digest}",
+        url=f"https://bsky.app/profile/{account}/post/{found['id']}",
+    )
+
+
+def _unsupported(reason: str, link: Link) -> ClipmillError:
+    message = f"{shorten(link.url)} is not supported: {reason}; {SUPPORTED}."
+    return ClipmillError(
+        ErrorCode.CONTENT_UNSUPPORTED, message, field="url", reason=reason, supported=SUPPORTED
+    )
+
+
+class Bluesky(BasePlatform):
+    """Videos of posts."""
+
+    capabilities = CAPABILITIES
+    site = SITE
+    failures = FAILURES
+
+    def parse_url(self, url: str) -> Target | ShortLink:
+        return read_url(url)
+
+    def check_page(self, fields: Fields, video: VideoRef) -> None:
+        check_single_video(fields, video)
+        super().check_page(fields, video)
+
+    def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
+        """Return the sources at permitted hosts; all of them if none is at one.
+
+        The file of an author with a data server of his own is left out, as HLS is there.
+        """
+        sources = super().get_media_sources(extraction)
+        return tuple(filter(self._is_permitted, sources)) or sources
+
+    def _is_permitted(self, source: MediaSource) -> bool:
+        host = urlsplit(source.url).hostname or ""
+        return any(f".{host}".endswith(suffix) for suffix in self.capabilities.media_hosts)
