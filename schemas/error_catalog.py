@@ -33,9 +33,9 @@ class ErrorMessage(msgspec.Struct, frozen=True):
 
 
 _LATER = "Submit it again later."
-_OPERATOR = "Tell the operator of this clipmill, with the request id."
-_BROWSER = "Open the link in a browser to see whether the video is there."
-_LOG_IN = "Let clipmill log in: CLIPMILL_AUTH__COOKIE_FILES names files with cookies of accounts."
+_OPERATOR = "Contact the operator of this clipmill with the request id."
+_BROWSER = "Open the link in a browser to check whether the video exists."
+_LOG_IN = "Configure an account: CLIPMILL_AUTH__COOKIE_FILES names files with its cookies."
 
 MESSAGES: Mapping[ErrorCode, ErrorMessage] = MappingProxyType(
     {
@@ -48,30 +48,30 @@ MESSAGES: Mapping[ErrorCode, ErrorMessage] = MappingProxyType(
             (RETRY,),
         ),
         ErrorCode.NETWORK_CONNECTION: ErrorMessage(
-            "The connection to the platform failed or broke.",
+            "The connection to the platform failed or was lost.",
             ("Check the network connection of the machine.", _LATER),
             (RETRY,),
         ),
         ErrorCode.NETWORK_SERVER: ErrorMessage(
-            "The platform's servers reported an error of their own.", (_LATER,), (RETRY,)
+            "The platform's servers reported an internal error.", (_LATER,), (RETRY,)
         ),
         ErrorCode.RATE_LIMIT_API: ErrorMessage(
-            "The platform asks for fewer requests.",
+            "The rate limit of the platform is exceeded.",
             ("Wait before submitting more.", "Spread large batches over a longer time."),
             (RETRY,),
         ),
         ErrorCode.RATE_LIMIT_IP_BLOCK: ErrorMessage(
-            "The platform refuses requests from this network address.",
+            "The platform blocks requests from this IP address.",
             ("Wait some hours.", "Use another network or proxy."),
             (RETRY,),
         ),
         ErrorCode.RATE_LIMIT_ACCOUNT: ErrorMessage(
-            "The platform limits the account that was used.",
+            "The platform limits the request rate of the account that was used.",
             ("Wait before submitting more.", "Use cookies of another account."),
             (RETRY,),
         ),
         ErrorCode.CONTENT_NOT_FOUND: ErrorMessage(
-            "The video does not exist, or not any more.",
+            "The video does not exist or no longer exists.",
             (_BROWSER, "Check the link for missing characters."),
         ),
         ErrorCode.CONTENT_PRIVATE: ErrorMessage(
@@ -92,40 +92,40 @@ MESSAGES: Mapping[ErrorCode, ErrorMessage] = MappingProxyType(
             (RETRY,),
         ),
         ErrorCode.CONTENT_LOGIN_REQUIRED: ErrorMessage(
-            "The platform shows this video only to people who are logged in.",
+            "The platform requires a login for this video.",
             (
                 _BROWSER,
-                "Submit it again later, as the platform may ask every visitor at times.",
+                "Submit it again later: the platform at times requires a login from every visitor.",
                 _LOG_IN,
             ),
             (RETRY,),
         ),
         ErrorCode.CONTENT_AGE_RESTRICTED: ErrorMessage(
-            "The platform shows this video only to adults who are logged in.",
+            "The platform requires the login of an adult for this video.",
             ("Watch it in a browser with an account of the right age.", _LOG_IN),
         ),
         ErrorCode.CONTENT_NO_FORMATS: ErrorMessage(
-            "The video has no file of the kind that was asked for.",
-            ("Ask for another quality, container or codec.",),
+            "The video has no format that matches the requested options.",
+            ("Request another quality, container or codec.",),
             (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.CONTENT_LINK_EXPIRED: ErrorMessage(
-            "The platform refused the file although its page lists it.",
+            "The platform rejected the download of a file that its page lists.",
             ("Submit it again, so that the page is read again.",),
             (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.CONTENT_DAMAGED: ErrorMessage(
-            "The file that came is not what the page promised.",
-            (_BROWSER, "Ask for another quality."),
+            "The downloaded file does not match the metadata of its page.",
+            (_BROWSER, "Request another quality."),
             (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.CONTENT_NO_SOUND: ErrorMessage(
-            "The file that came has no sound, although the page promises it.",
+            "The downloaded file has no sound, although its page declares it.",
             (_BROWSER,),
             (RETRY,),
         ),
         ErrorCode.PLATFORM_CHANGED: ErrorMessage(
-            "The platform answered with a page that could not be understood.",
+            "The platform answered with a page that could not be parsed.",
             (
                 _LATER,
                 "If all videos fail, update yt-dlp and curl_cffi: the platform may have changed.",
@@ -134,46 +134,46 @@ MESSAGES: Mapping[ErrorCode, ErrorMessage] = MappingProxyType(
         ),
         ErrorCode.SYSTEM_DISK_FULL: ErrorMessage(
             "There is no space left for the file.",
-            ("Free space in the storage folder.", "Ask for a lower quality."),
+            ("Free space in the storage folder.", "Request a lower quality."),
             (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.SYSTEM_STORAGE: ErrorMessage(
             "The file could not be stored.",
-            ("Check the storage folder or bucket, and the rights on it.", _OPERATOR),
+            ("Check the storage folder or bucket, and its permissions.", _OPERATOR),
             (RETRY,),
         ),
         ErrorCode.SYSTEM_CONFIG: ErrorMessage(
-            "This clipmill is not set up rightly for the request.",
+            "The configuration of clipmill is wrong for the request.",
             ("Check the settings that the technical details name.", _OPERATOR),
             (RETRY,),
         ),
         ErrorCode.SYSTEM_ENGINE_CRASH: ErrorMessage(
-            "A process that reads pages or media died, or could not be started.",
+            "A process that reads pages or media crashed, or could not be started.",
             (_LATER, _OPERATOR),
             (RETRY,),
         ),
         ErrorCode.INTERNAL_BUG: ErrorMessage(
-            "Something went wrong inside clipmill.",
+            "An internal error occurred in clipmill.",
             ("Report it with the technical details.", _LATER),
             (RETRY,),
         ),
         ErrorCode.REQUEST_INVALID: ErrorMessage(
-            "The request could not be used.",
+            "The request is invalid.",
             ("Correct the field that the technical details name, and submit it again.",),
         ),
         ErrorCode.REQUEST_TOO_LARGE: ErrorMessage(
-            "The file that the request asks for is larger than allowed.",
-            ("Ask for a lower quality, or raise max_bytes.",),
+            "The requested file is larger than allowed.",
+            ("Request a lower quality, or raise max_bytes.",),
             (RETRY_SMALLER,),
         ),
         ErrorCode.REQUEST_EXPIRED: ErrorMessage(
-            "The deadline of the request passed before it was done.",
+            "The deadline of the request passed before it was completed.",
             ("Submit it again with a later deadline.",),
             (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.REQUEST_CANCELLED: ErrorMessage(
             "The request was cancelled.",
-            ("Submit it again if it is still wanted.",),
+            ("Submit it again if it is still needed.",),
             (RETRY,),
         ),
     }
@@ -184,7 +184,7 @@ _LARGE_REQUEST = ErrorMessage(
     "The request is larger than allowed.",
     ("Split a large batch.", "Shorten the URL or the attributes."),
 )
-"""``request.too_large`` for the request itself, not for the file that it asks for."""
+"""``request.too_large`` for the request itself, not for the requested file."""
 
 _TYPEABLE = re.compile(r"[A-Za-z0-9][!-~]{0,175}", re.ASCII)
 

@@ -35,7 +35,7 @@ class Intake:
     def pause(self, owner: str, reason: str) -> None:
         """Pause for a human-readable reason until the same owner resumes."""
         if owner not in self._reasons:
-            log.error("%s takes no more records: %s", self._stage, reason)
+            log.error("the intake of %s is paused: %s", self._stage, reason)
         self._reasons[owner] = reason
         self._open.clear()
         INTAKE_PAUSED.labels(self._stage).set(1)
@@ -43,7 +43,7 @@ class Intake:
     def resume(self, owner: str) -> None:
         """Lift the pause of an owner, if it holds one."""
         if self._reasons.pop(owner, None) is not None and not self._reasons:
-            log.warning("%s takes records again", self._stage)
+            log.warning("the intake of %s is resumed", self._stage)
             self._open.set()
             INTAKE_PAUSED.labels(self._stage).set(0)
             self.on_open()

@@ -23,8 +23,8 @@ from streams.cli.result_table import open_console, safe_markup
 from streams.settings import Settings, load_settings
 
 NO_IMPERSONATION = (
-    "requests do not look like a browser's, and platforms may refuse them: curl_cffi is missing, or"
-    " of a version that this yt-dlp does not take; install the one that clipmill asks for"
+    "requests do not impersonate a browser, and platforms may reject them: curl_cffi is missing, or"
+    " this yt-dlp does not support its version; install the version that clipmill requires"
 )
 
 
@@ -32,43 +32,43 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Report of a check, as printed by ``--json``.
 
     Attributes:
-        well: every URL was extracted by every egress.
+        healthy: every URL was extracted by every egress.
         versions: of the engine's libraries.
         impersonation: whether requests can impersonate a browser.
-        native_proof_of_work: whether challenges are solved by the compiled library.
+        native_proof_of_work: whether the compiled library computes proofs of work.
         packages_dir: folder of yt-dlp, None for the installed one.
-        verdicts: one for each URL and egress.
+        results: one for each URL and egress.
     """
 
-    well: bool
+    healthy: bool
     versions: EngineVersions | None
     impersonation: bool
     native_proof_of_work: bool
     packages_dir: str | None
-    verdicts: tuple[CanaryResult, ...]
+    results: tuple[CanaryResult, ...]
 
 
 @click.group()
 def engine() -> None:
-    """Look at the extraction engine."""
+    """Check the extraction engine."""
 
 
 @engine.command()
 @click.argument("urls", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="The report as one line of JSON.")
 def check(urls: tuple[str, ...], as_json: bool) -> None:
-    """Read URLS, or the canaries of the settings; exit status 0 only when all of them can be."""
+    """Extract URLS, or the setting engine.canaries; exit status 0 only if all succeed."""
     settings = load_settings()
     canaries = urls or settings.engine.canaries
     if not canaries:
-        raise click.UsageError("no URL was given, and the setting engine.canaries names none")
+        raise click.UsageError("give a URL, or set engine.canaries")
     with readable_errors():
         report = _run(settings, canaries)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
         _print(report)
-    sys.exit(0 if report.well else 1)
+    sys.exit(0 if report.healthy else 1)
 
 
 def _run(settings: Settings, urls: Sequence[str]) -> Report:
@@ -101,22 +101,22 @@ async def check_engine(settings: Settings, urls: Sequence[str]) -> Report:
             deadline_seconds=settings.engine.deadline_seconds,
             concurrency=processes * pool_settings.threads_per_process,
         )
-        verdicts = await canaries.read(urls)
+        results = await canaries.read(urls)
         stats = pool.stats()
     return Report(
-        well=all(verdict.error is None for verdict in verdicts),
+        healthy=all(each.error is None for each in results),
         versions=stats.versions,
         impersonation=stats.impersonation,
         native_proof_of_work=stats.native_proof_of_work,
         packages_dir=_text(pool_settings.packages_dir),
-        verdicts=tuple(map(_redact, verdicts)),
+        results=tuple(map(_redact, results)),
     )
 
 
-def _redact(verdict: CanaryResult) -> CanaryResult:
+def _redact(result: CanaryResult) -> CanaryResult:
     """Remove credentials and queries of URLs: reports are stored and mailed."""
-    reason = redact(verdict.reason) if verdict.reason else verdict.reason
-    return msgspec.structs.replace(verdict, url=redact(verdict.url), reason=reason)
+    reason = redact(result.reason) if result.reason else result.reason
+    return msgspec.structs.replace(result, url=redact(result.url), reason=reason)
 
 
 def _text(path: Path | None) -> str | None:
@@ -129,14 +129,14 @@ def _print(report: Report) -> None:
     click.echo(f"packages from {report.packages_dir or 'the installation'}")
     hint = "available" if report.impersonation else f"not available: {NO_IMPERSONATION}"
     click.echo(f"impersonation {hint}")
-    solver = "the compiled library" if report.native_proof_of_work else "a slow loop of Python"
-    click.echo(f"challenges are solved by {solver}")
-    open_console().print(_table(report.verdicts))
+    solver = "the compiled library" if report.native_proof_of_work else "Python, which is slow"
+    click.echo(f"proof of work is computed by {solver}")
+    open_console().print(_table(report.results))
 
 
-def _table(verdicts: Sequence[CanaryResult]) -> Table:
-    table = Table("URL", "egress", "verdict", "s", "formats")
-    for each in verdicts:
+def _table(results: Sequence[CanaryResult]) -> Table:
+    table = Table("URL", "egress", "result", "s", "formats")
+    for each in results:
         outcome = "ok" if each.error is None else f"{each.error}: {each.reason}"
         texts = (each.url, each.egress, outcome, f"{each.seconds:.2f}", str(each.formats))
         table.add_row(*map(safe_markup, texts))

@@ -142,22 +142,22 @@ def retry_request(command: Retry, new_id: str, snapshot: RequestSnapshot, cause:
 
 def cancel_rejection(request_id: str, state: RequestState | None) -> str:
     if isinstance(state, Decided):
-        return f"{request_id} has ended already: {state.status}"
+        return f"{request_id} already has its outcome: {state.status}"
     return (
-        f"nothing is known of {request_id}: it ended long ago, or has not arrived; "
-        "should it still come, it is cancelled"
+        f"no record of {request_id}: it was decided long ago, or has not arrived; "
+        "if it arrives, it is cancelled"
     )
 
 
 def retry_rejection(request_id: str, state: RequestState | None, batch: Batch | None) -> str:
     if isinstance(state, Decided):
-        return f"{request_id} was refused, or too little is known of it; submit it again"
+        return f"{request_id} was rejected, or its details are not stored; submit it again"
     if state is None and batch is not None and batch.size:
         last = f"{request_id}/{batch.size - 1}"
         return f"{request_id} is a batch; retry its members, {request_id}/0 to {last}"
     if state is None:
-        return f"nothing is known of {request_id}: it never arrived, or ended long ago"
-    return f"{request_id} is still under way; cancel it first"
+        return f"no record of {request_id}: it never arrived, or was decided long ago"
+    return f"{request_id} is in progress; cancel it first"
 
 
 def reject(name: str, command: Cancel | Retry, reason: str, record: Incoming) -> Outgoing:

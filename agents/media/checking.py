@@ -39,7 +39,7 @@ def check(facts: MediaFacts, promised: VideoFormat, page_seconds: float | None) 
 
 def damaged_error(reason: str) -> ClipmillError:
     """Return the ``content.damaged`` error of a file."""
-    message = f"the file that came is not what the page promised: {reason}"
+    message = f"the downloaded file does not match the metadata of its page: {reason}"
     return ClipmillError(ErrorCode.CONTENT_DAMAGED, message, reason=reason)
 
 

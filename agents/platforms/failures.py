@@ -130,7 +130,7 @@ _PAGE_ROWS = (
             exception_type("ExtractorError", "RegexNotFoundError", "NotAResultError"),
             exception_type("AssertionError", "AttributeError", "TypeError", "ValueError"),
         ),
-        "its page could not be understood",
+        "its page could not be parsed",
     ),
 )
 

@@ -38,14 +38,14 @@ def breakers(context: click.Context, bootstrap: str | None, as_json: bool) -> No
     elif states:
         open_console().print(breakers_table(states))
     else:
-        click.echo("no breaker has had anything to count yet")
+        click.echo("no circuit breaker has recorded an attempt yet")
 
 
 @breakers.command(name="open")
 @click.argument("name")
 @bootstrap_option
 def open_one(name: str, bootstrap: str | None) -> None:
-    """Open a breaker until it is reset: nothing is tried any more."""
+    """Force a breaker open: it rejects all attempts until it is reset."""
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
         asyncio.run(_send(kafka, OpenBreaker(id=new_id(), breaker=name, by=operator())))
@@ -56,7 +56,7 @@ def open_one(name: str, bootstrap: str | None) -> None:
 @click.argument("name")
 @bootstrap_option
 def reset(name: str, bootstrap: str | None) -> None:
-    """Close a breaker and forget what it counted."""
+    """Close a breaker and clear its counts."""
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
         asyncio.run(_send(kafka, ResetBreaker(id=new_id(), breaker=name, by=operator())))

@@ -18,7 +18,7 @@ from streams.settings import KafkaSettings
 @bootstrap_option
 @click.option("--wait", is_flag=True, help="Wait for the outcome; not for a batch.")
 @click.option("--json", "as_json", is_flag=True, help="The outcome as a line of JSON.")
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait at most.")
+@click.option("--timeout", default=30.0, show_default=True, help="Timeout in seconds.")
 @click.pass_context
 def cancel(
     context: click.Context,
@@ -29,16 +29,17 @@ def cancel(
     as_json: bool,
     timeout: float,
 ) -> None:
-    """Take a request back, or a batch with all its members.
+    """Cancel a request, or a batch with all its members.
 
-    Exit status 0: ordered and, with --wait, cancelled; 2: it had ended otherwise or is not known.
+    Exit status 0: the command is published and, with --wait, the request is cancelled; 2: the
+    request had another outcome before, or is unknown.
     """
     kafka = client_settings(bootstrap).kafka
     command = Cancel(id=new_id(), request_id=request_id, by=operator())
     with readable_errors():
         result = asyncio.run(_cancel(kafka, command, timeout if wait else None))
     if result is None:
-        click.echo(f"{request_id} is to be cancelled")
+        click.echo(f"{request_id}: cancellation requested")
         return
     print_results([result], as_json=as_json)
     if result["status"] != "cancelled":
@@ -56,7 +57,7 @@ async def _cancel(
         result = await first_result(client, {command.request_id, command.id}, limit)
     if result is None:
         raise click.ClickException(
-            f"no result within {limit:.0f} s; it may have ended before, "
-            f"look with `clipmill status {command.request_id}`"
+            f"no result within {limit:.0f} s; the request may have been decided before: "
+            f"see `clipmill status {command.request_id}`"
         )
     return result

@@ -30,9 +30,9 @@ from streams.stage import load_stages
 
 @click.command()
 @bootstrap_option
-@click.option("--http", help="HOST:PORT; default: the settings', 127.0.0.1:8090.")
+@click.option("--http", help="HOST:PORT to listen on; default: the setting console.http.")
 def console(bootstrap: str | None, http: str | None) -> None:
-    """Serve the console in a browser; prints one line of JSON when ready."""
+    """Serve the web console and its API; prints one line of JSON when ready."""
     settings = client_settings(bootstrap)
     configure_logging(settings)
     with (

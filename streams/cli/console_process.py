@@ -23,7 +23,7 @@ async def supervise_console(
 ) -> None:
     """Run `clipmill console` once ``ready`` is set, until cancelled; restart it when it exits.
 
-    It prints its own line of JSON. When it keeps failing it is given up: the stages go on.
+    It prints its own line of JSON. After repeated failures it is not restarted; the stages run on.
     """
     await ready.wait()
     policy = policy or RestartPolicy()
@@ -36,13 +36,13 @@ async def supervise_console(
         delay = policy.delay(early_exits)
         if delay is None:
             log.error(
-                "the console has ended %d times in a row, last with status %d, and is not started "
-                "again; start it with `clipmill console`",
+                "the console exited %d times in a row, last with status %d, and is not restarted; "
+                "start it with `clipmill console`",
                 early_exits,
                 status,
             )
             return
-        log.warning("the console has ended with status %d; started again in %.1f s", status, delay)
+        log.warning("the console exited with status %d; restart in %.1f s", status, delay)
         await asyncio.sleep(delay)
 
 

@@ -27,14 +27,16 @@ from streams.settings import KafkaSettings, Settings
 LIST_LIMIT = 100
 
 SHARED = (
-    click.option("--code", "codes", multiple=True, help="Error code, or its family."),
+    click.option(
+        "--code", "codes", multiple=True, help="Error code, or a family of codes: network."
+    ),
     click.option("--platform", help="Name of the platform."),
     click.option("--step", help="Stage that failed."),
-    click.option("--since", help="Failed since: RFC 3339, or 2h, 3d ago."),
-    click.option("--until", help="Failed until: RFC 3339, or 2h, 3d ago."),
+    click.option("--since", help="Failed since: RFC 3339, or 2h or 3d for a time ago."),
+    click.option("--until", help="Failed until: RFC 3339, or 2h or 3d for a time ago."),
     click.option("--engine", help="Version of yt-dlp."),
-    click.option("--state", type=click.Choice(STATES), help="What became of it."),
-    click.option("--max-replays", type=click.IntRange(1), help="Failures before it is parked."),
+    click.option("--state", type=click.Choice(STATES), help="Replay state."),
+    click.option("--max-replays", type=click.IntRange(1), help="Failed replays until parked."),
     bootstrap_option,
 )
 """Options of both `list` and `replay`."""
@@ -68,7 +70,7 @@ def deadletters() -> None:
 
 @deadletters.command("list")
 @filter_options
-@click.option("--limit", default=LIST_LIMIT, show_default=True, help="Newest so many.")
+@click.option("--limit", default=LIST_LIMIT, show_default=True, help="Maximum number.")
 @click.option("--json", "as_json", is_flag=True, help="One dead letter per line.")
 def list_dead_letters(*, bootstrap: str | None, limit: int, as_json: bool, **given: Any) -> None:
     """List dead letters, newest first."""
@@ -92,13 +94,13 @@ async def _newest(kafka: KafkaSettings, newest: NewestDeadLetters[DeadLetterReco
 
 
 @deadletters.command()
-@click.argument("letter_id", metavar="ID")
+@click.argument("dead_letter_id", metavar="ID")
 @bootstrap_option
-def show(letter_id: str, bootstrap: str | None) -> None:
-    """Show one dead letter, all of it but the values of cookies."""
+def show(dead_letter_id: str, bootstrap: str | None) -> None:
+    """Show one dead letter with its headers and value; secrets are masked."""
     settings = client_settings(bootstrap)
     with readable_errors():
-        [dead_letter] = asyncio.run(_find(settings.kafka, {letter_id}))
+        [dead_letter] = asyncio.run(_find(settings.kafka, {dead_letter_id}))
     click.echo(dead_letter_text(dead_letter, settings.deadletters.replays))
 
 
@@ -109,14 +111,18 @@ async def _find(kafka: KafkaSettings, ids: Collection[str]) -> list[DeadLetterRe
 @deadletters.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @filter_options
-@click.option("--all", "replay_all", is_flag=True, help="All that no criterion excludes.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@click.option("--all", "replay_all", is_flag=True, help="Replay all that match.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number.")
 @click.option(
-    "--rate", type=click.FloatRange(0.01), default=DEFAULT_RATE, show_default=True, help="A second."
+    "--rate",
+    type=click.FloatRange(0.01),
+    default=DEFAULT_RATE,
+    show_default=True,
+    help="Per second.",
 )
-@click.option("--force", is_flag=True, help="Parked and resolved ones too.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
-@click.option("--by", default=getpass.getuser, help="Who does it; default: the user.")
+@click.option("--force", is_flag=True, help="Include parked and resolved ones.")
+@click.option("--dry-run", is_flag=True, help="List what would be replayed; publish nothing.")
+@click.option("--by", default=getpass.getuser, help="Author of the action; default: the user.")
 def replay(
     *,
     ids: tuple[str, ...],
@@ -129,13 +135,13 @@ def replay(
     by: str,
     **given: Any,
 ) -> None:
-    """Put dead letters back where they came from, as requests of their own.
+    """Replay dead letters: publish the original records again, as new requests.
 
-    Needs an ID, a criterion, or --all.
+    Requires an ID, a filter option, or --all.
     """
     if not (replay_all or dry_run or ids or any(given.values())):
         raise click.UsageError(
-            "say which dead letters: by ID, by a criterion such as --code, or --all"
+            "select dead letters by ID, by a filter option such as --code, or with --all"
         )
     settings = client_settings(bootstrap)
     plan = ReplayPlan(_filter(settings, ids, **given), force=force, limit=limit, by=by)
@@ -161,22 +167,22 @@ async def _dry_run(kafka: KafkaSettings, plan: ReplayPlan) -> Totals:
 
 
 def _report_progress(totals: Totals) -> None:
-    click.echo(f"{totals.replayed} so far", err=True)
+    click.echo(f"{totals.replayed} replayed so far", err=True)
 
 
 def _summary(totals: Totals, *, dry_run: bool) -> str:
-    parts = [f"{totals.replayed} {'would be ' if dry_run else ''}put back"]
-    parts += [f"{count} not: {reason}" for reason, count in totals.skipped.most_common()]
+    parts = [f"{totals.replayed} {'would be ' if dry_run else ''}replayed"]
+    parts += [f"{count} skipped: {reason}" for reason, count in totals.skipped.most_common()]
     return "; ".join(parts)
 
 
 @deadletters.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @bootstrap_option
-@click.option("--note", default="", help="Why, in words.")
-@click.option("--by", default=getpass.getuser, help="Who does it; default: the user.")
+@click.option("--note", default="", help="Reason, as free text.")
+@click.option("--by", default=getpass.getuser, help="Author of the action; default: the user.")
 def resolve(ids: tuple[str, ...], bootstrap: str | None, note: str, by: str) -> None:
-    """Say that nothing needs to be done about dead letters any more."""
+    """Mark dead letters as resolved: no further action is needed."""
     kafka = client_settings(bootstrap).kafka
     mark = DeadLetterStatus(state="resolved", by=by, at=datetime.now(UTC), note=note)
     with readable_errors():

@@ -7,12 +7,14 @@ import click
 
 from streams.settings import Settings, load_settings
 
-bootstrap_option = click.option("--bootstrap", help="HOST:PORT of Kafka; default: the settings'.")
+bootstrap_option = click.option(
+    "--bootstrap", help="HOST:PORT of Kafka; default: the setting kafka.bootstrap."
+)
 
 http_option = click.option(
     "--http",
-    help="HOST:PORT of health and metrics; port 0 takes a free one. Default: the settings',"
-    " else 127.0.0.1:8080, or a free port when that one is taken.",
+    help="HOST:PORT of health and metrics; port 0: any free one. Default: the setting http, else"
+    " 127.0.0.1:8080, or a free port if that one is in use.",
 )
 
 

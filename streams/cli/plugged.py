@@ -35,7 +35,7 @@ def _load(point: EntryPoint) -> click.Command:
     except Exception as error:  # noqa: BLE001 - foreign code may raise anything
         return _failing_command(point, f"{type(error).__name__}: {error}")
     if not isinstance(command, click.Command):
-        return _failing_command(point, "it is no click command")
+        return _failing_command(point, "it is not a click command")
     return command
 
 

@@ -18,14 +18,14 @@ from streams.settings import KafkaSettings
 @click.argument("video")
 @bootstrap_option
 def refresh(video: str, bootstrap: str | None) -> None:
-    """Forget what is remembered of VIDEO, a link or PLATFORM:ID.
+    """Invalidate the cache entries of VIDEO, a link or PLATFORM:ID.
 
-    Its page is read again when it is next asked for, and its file is fetched again.
+    The next request for it reads the page and downloads the file again.
     """
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
         keys = asyncio.run(_refresh(kafka, Refresh(id=new_id(), video=video, by=operator())))
-    click.echo(f"forgotten: {', '.join(sorted(keys))}")
+    click.echo(f"invalidated: {', '.join(sorted(keys))}")
 
 
 async def _refresh(kafka: KafkaSettings, command: Refresh) -> set[str]:

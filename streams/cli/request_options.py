@@ -27,7 +27,7 @@ from streams.moments import parse_future
 ARGUMENTS = frozenset({"url", "urls"})
 """Fields given as arguments and lines instead of options."""
 
-SENTENCES = {"id": "Names the request; several are ID-1, ID-2, and so on. Default: a random one."}
+SENTENCES = {"id": "Id of the request; several get ID-1, ID-2, and so on. Default: random."}
 """Help texts of options whose meaning differs from their field's."""
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(?:([kKMGT])(i?))?B?", re.ASCII)
@@ -42,13 +42,15 @@ class ByteSize(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         match = _SIZE.fullmatch(str(value).strip())
         if match is None:
-            self.fail(f"{value!r} is no size; give bytes, or such as 500M or 1GiB", param, ctx)
+            self.fail(
+                f"{value!r} is not a size; use bytes, or a unit as in 500M or 1GiB", param, ctx
+            )
         number, unit, binary = match.groups(default="")
         return int(Decimal(number) * (1024 if binary else 1000) ** _POWERS[unit])
 
 
 class FutureMoment(click.ParamType):
-    """A point in time, or how long from now."""
+    """A point in time, or a time span from now."""
 
     name = "TIME"
 
@@ -127,7 +129,7 @@ def _option(field: Field, kind: Any, path: tuple[str, ...], sentence: str) -> Fi
         case BoolType():
             flags = f"--{name}/--no-{name}"
         case DateTimeType():
-            attributes["type"], note = FutureMoment(), " RFC 3339, or such as 2h or 3d from now."
+            attributes["type"], note = FutureMoment(), " RFC 3339, or 2h or 3d for a time from now."
         case DictType():
             flags = f"--{name.removesuffix('s')}"
             attributes |= {"type": Pair(), "multiple": True}
@@ -169,5 +171,5 @@ def request_fields(given: dict[str, Any]) -> dict[str, Any]:
 def _mapping(option: FieldOption, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
-        raise click.UsageError(f"{option.flags} gives a key twice")
+        raise click.UsageError(f"{option.flags} repeats a key")
     return mapping

@@ -35,10 +35,12 @@ LIMIT_MAX = 1_000_000
 @click.option("--video", help="Key of the post, <platform>:<id>.")
 @click.option("--url", help="URL as the client gave it.")
 @click.option("--batch", help="Id of the batch, for its members.")
-@click.option("--since", help="Received since: RFC 3339, or such as 2h or 3d ago.")
+@click.option("--since", help="Received since: RFC 3339, or 2h or 3d for a time ago.")
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
-@click.option("--counts", is_flag=True, help="The number of matching requests by state instead.")
-@click.option("--json", "as_json", is_flag=True, help="One request per line, all fields.")
+@click.option(
+    "--counts", is_flag=True, help="Print the number of matching requests by state instead."
+)
+@click.option("--json", "as_json", is_flag=True, help="One request per line, with all fields.")
 def requests(
     *,
     bootstrap: str | None,
@@ -50,7 +52,7 @@ def requests(
 ) -> None:
     """List requests, newest first.
 
-    The first call reads the audit topic into DATA_DIR/history.db, further ones what is new.
+    The first call reads the audit topic into DATA_DIR/history.db, later ones its new records.
     """
     settings = client_settings(bootstrap)
     wanted = RequestFilter(**_checked(criteria), since=_epoch(since))
@@ -77,7 +79,9 @@ async def _catch_up(settings: Settings, store: HistoryStore) -> None:
 def _checked(criteria: dict[str, str | None]) -> dict[str, str | None]:
     for name, value in criteria.items():
         if value is not None and not value.isprintable():
-            raise click.BadParameter("no request has such a text", param_hint=f"--{name}")
+            raise click.BadParameter(
+                "contains control characters, which no request has", param_hint=f"--{name}"
+            )
     return criteria
 
 

@@ -38,7 +38,7 @@ def open_console(*, errors: bool = False) -> Console:
 
 def results_table(results: list[dict[str, Any]]) -> Table:
     """Return a table with one row per URL."""
-    table = Table("request", "status", "s", "tries", "what came of it")
+    table = Table("request", "status", "s", "attempts", "result")
     for result in results:
         colour = COLOURS.get(result["status"], "white")
         name, url = result["request_id"][:ID_CHARACTERS], shorten(result.get("url", ""))
@@ -88,15 +88,15 @@ def result_line(result: dict[str, Any]) -> str:
 
 def _describe_listing(result: dict[str, Any]) -> str:
     listing = result["listing"]
-    more = "" if listing["complete"] else " and more"
-    requests = f"; {result['members']} requests of their own" if result["members"] else ""
+    more = "" if listing["complete"] else " (truncated)"
+    requests = f"; {result['members']} requests created" if result["members"] else ""
     return f"{listing['kind']} of {len(listing['entries'])} posts{more}{requests}"
 
 
 def _notes(file: dict[str, Any], result: dict[str, Any]) -> str:
-    notes = [", already there"] if file["reused"] else []
+    notes = [", already stored"] if file["reused"] else []
     failures = [attempt["code"] for attempt in result["recovery"]]
-    return "".join(notes) + (f", after {', '.join(failures)}" if failures else "")
+    return "".join(notes) + (f", retried after {', '.join(failures)}" if failures else "")
 
 
 def shorten(url: str) -> str:

@@ -43,11 +43,11 @@ class ResultFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command()
 @bootstrap_option
-@click.option("--follow", "-f", is_flag=True, help="Go on with results as they come.")
+@click.option("--follow", "-f", is_flag=True, help="Print further results as they arrive.")
 @click.option(
     "--from",
     "start",
-    help="beginning, end, or a time: RFC 3339, or such as 2h or 3d ago."
+    help="beginning, end, or a time: RFC 3339, or 2h or 3d for a time ago."
     " Default: the beginning, with --follow the end.",
 )
 @click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES))
@@ -55,9 +55,9 @@ class ResultFilter(msgspec.Struct, frozen=True, kw_only=True):
     "--id",
     "ids",
     multiple=True,
-    help="Of a request, its members too; * stands for any characters.",
+    help="Id of a request, includes its members; * matches any characters.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One result per line, all of it.")
+@click.option("--json", "as_json", is_flag=True, help="One result per line, with all fields.")
 def results(
     *,
     bootstrap: str | None,
@@ -67,7 +67,7 @@ def results(
     ids: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show results, of each partition in its order; end with Ctrl-C when following."""
+    """Print results, in the order of each partition; Ctrl-C ends --follow."""
     start_at = _parse_start(start or (END if follow else BEGINNING))
     wanted = ResultFilter(ids=ids, statuses=statuses)
     kafka = client_settings(bootstrap).kafka

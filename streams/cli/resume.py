@@ -18,12 +18,12 @@ from streams.settings import KafkaSettings
 @click.argument("stage")
 @bootstrap_option
 def resume(stage: str, bootstrap: str | None) -> None:
-    """Let STAGE take records again after too many dead letters had stopped it."""
+    """Resume the intake of STAGE after the dead-letter limit has paused it."""
     kafka = client_settings(bootstrap).kafka
     command = ResumeStage(id=new_id(), stage=stage, by=operator())
     with readable_errors():
         asyncio.run(_resume(kafka, command))
-    click.echo(f"{stage} takes records")
+    click.echo(f"the intake of {stage} is resumed")
 
 
 async def _resume(kafka: KafkaSettings, command: ResumeStage) -> None:

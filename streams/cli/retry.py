@@ -20,13 +20,13 @@ from streams.settings import KafkaSettings
 @click.command()
 @click.argument("request_id")
 @bootstrap_option
-@click.option("--quality", type=click.Choice(get_args(Quality)), help="Largest size wanted.")
-@click.option("--container", type=click.Choice(("any", "mp4", "webm")), help="File type wanted.")
-@click.option("--codec", type=click.Choice(("any", "h264", "h265")), help="Video codec wanted.")
-@click.option("--allow-watermark", is_flag=True, help="Take a watermarked file too.")
+@click.option("--quality", type=click.Choice(get_args(Quality)), help="Maximum size.")
+@click.option("--container", type=click.Choice(("any", "mp4", "webm")), help="File type.")
+@click.option("--codec", type=click.Choice(("any", "h264", "h265")), help="Video codec.")
+@click.option("--allow-watermark", is_flag=True, help="Accept a watermarked file.")
 @click.option("--wait", is_flag=True, help="Wait for the result.")
 @click.option("--json", "as_json", is_flag=True, help="The result (or the new id) as JSON.")
-@click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait at most.")
+@click.option("--timeout", default=600.0, show_default=True, help="Timeout in seconds.")
 @click.pass_context
 def retry(
     context: click.Context,
@@ -41,9 +41,9 @@ def retry(
     as_json: bool,
     timeout: float,
 ) -> None:
-    """Make a new request of one that has ended, perhaps with other options.
+    """Create a new request from one that has ended, optionally with other options.
 
-    Exit status 0: ordered and, with --wait, completed; 2: it was not completed.
+    Exit status 0: the command is published and, with --wait, the request completed; 2: it did not.
     """
     changes = OptionChanges(
         quality=quality or UNSET,

@@ -18,14 +18,14 @@ from streams.history.audit_lookup import read_history
 @bootstrap_option
 @click.option("--json", "as_json", is_flag=True, help="One audit record per line.")
 def status(request_id: str, bootstrap: str | None, as_json: bool) -> None:
-    """Show what happened to a request, or to a batch and its members."""
+    """Print the audit history of a request, or of a batch and its members."""
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
         history = asyncio.run(read_history(kafka, request_id))
     if not history:
         raise click.ClickException(
-            f"nothing is known of {request_id}; it was never accepted, or longer ago than the "
-            "retention of the audit topic"
+            f"no audit record of {request_id}; the request was never accepted, or is older than "
+            "the retention of the audit topic"
         )
     if as_json:
         for record in history:
@@ -35,7 +35,7 @@ def status(request_id: str, bootstrap: str | None, as_json: bool) -> None:
 
 
 def _table(history: list[dict[str, Any]]) -> Table:
-    table = Table("time", "request", "step", "what", "detail")
+    table = Table("time", "request", "step", "transition", "detail")
     for record in history:
         texts = (record["request_id"], record["step"], record["transition"], audit_detail(record))
         table.add_row(record["at"][:23], *map(safe_markup, texts))

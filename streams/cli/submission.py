@@ -131,9 +131,9 @@ class Submission:
         if not self._published_count:
             return f"{error}; nothing was published"
         return (
-            f"{error}\n{self._published_count} requests that stand before it are published. "
+            f"{error}\n{self._published_count} requests before it are published. "
             f"Correct it and submit all again with --id {self._builder.run_id}: "
-            "nothing is asked for twice."
+            "no request is processed twice."
         )
 
     def _expect(self, new: NewRequest, bars: ProgressBars) -> None:

@@ -24,11 +24,11 @@ from streams.settings import Settings
     "files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="One URL a line, or a request as JSON; # begins a comment. - is standard input.",
+    help="One URL or JSON request per line; # starts a comment. - is standard input.",
 )
 @request_options
 @click.option(
-    "--batch", type=click.IntRange(1, MAX_BATCH_URLS), help="So many URLs in one request at most."
+    "--batch", type=click.IntRange(1, MAX_BATCH_URLS), help="Maximum URLs in one request."
 )
 @bootstrap_option
 @click.option("--wait", is_flag=True, help="Wait for the results.")
@@ -37,7 +37,7 @@ from streams.settings import Settings
     "--timeout",
     default=600.0,
     show_default=True,
-    help="Seconds to wait at most, after the last request is published.",
+    help="Timeout in seconds after the last request is published.",
 )
 @click.pass_context
 def submit(
@@ -55,9 +55,9 @@ def submit(
 ) -> None:
     """Publish a request for each of URLS, and for each line of files.
 
-    A line that is a JSON object is a whole request; options are for what it leaves out. Lines are
-    published as they are read. A line that cannot be used ends this: what was published before it
-    stays, and submitting the corrected file with the same --id within a day asks for nothing twice.
+    A line that is a JSON object is a complete request; options supply its missing fields. Lines are
+    published as they are read. An invalid line ends the command: requests before it stay published,
+    and none is processed twice if the corrected file is submitted with the same --id within a day.
 
     Exit status 0: all published and, with --wait, completed; 2: at least one was not completed.
     """
@@ -66,7 +66,9 @@ def submit(
     fields = request_fields(given)
     _check(fields)
     if wait and "reply_to" in fields:
-        raise click.UsageError("--wait reads the results topic, --reply-to sends results elsewhere")
+        raise click.UsageError(
+            "--wait reads the results topic, --reply-to replaces it by another one"
+        )
     name = fields.pop("id", None)
     builder = RequestBuilder(
         name or new_id(),

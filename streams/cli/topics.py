@@ -32,32 +32,32 @@ def topics() -> None:
 @topics.command()
 @bootstrap_option
 def apply(bootstrap: str | None) -> None:
-    """Create missing topics, changelogs too; existing ones are never changed."""
+    """Create missing topics, including changelogs; existing topics are never changed."""
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
         created = asyncio.run(apply_topics(kafka, topics_of(load_stages(), kafka.reply_topics)))
-    click.echo("\n".join(f"created {name}" for name in created) or "nothing to do")
+    click.echo("\n".join(f"created {name}" for name in created) or "all topics exist")
 
 
 @topics.command()
 @bootstrap_option
 def check(bootstrap: str | None) -> None:
-    """Say which topics are missing or wrong."""
+    """List topics that are missing or misconfigured."""
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
         asyncio.run(check_topics(kafka, topics_of(load_stages(), kafka.reply_topics)))
-    click.echo("all topics are as they must be")
+    click.echo("all topics are configured as required")
 
 
 @topics.command()
 @click.argument("role", type=click.Choice(get_args(Role)))
 @click.option(
-    "--principal", required=True, help="Who gets the rights, as the brokers name him: User:NAME."
+    "--principal", required=True, help="Principal that gets the rights, such as User:NAME."
 )
 @click.option(
-    "--stage", "stages", multiple=True, help="A stage of the worker; default: all that there are."
+    "--stage", "stages", multiple=True, help="Stage of the worker; default: all installed stages."
 )
-@click.option("--group", "groups", multiple=True, help="A consumer group of the client.")
+@click.option("--group", "groups", multiple=True, help="Consumer group of the client.")
 @click.option("--json", "as_json", is_flag=True, help="One ACL per line instead of commands.")
 @bootstrap_option
 def acls(

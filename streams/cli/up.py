@@ -25,7 +25,9 @@ DEFAULT_PORT = 9_092
 
 @click.command()
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Files and broker data.")
-@click.option("--bootstrap", help="HOST:PORT of your Kafka; by default kafka.bootstrap.")
+@click.option(
+    "--bootstrap", help="HOST:PORT of an existing Kafka; default: the setting kafka.bootstrap."
+)
 @click.option(
     "--kafka-port",
     type=click.IntRange(1, HIGHEST_PORT),

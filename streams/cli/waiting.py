@@ -49,7 +49,7 @@ def missing_results(missing: Sequence[str], count: int, limit: float) -> click.C
     more = f" and {count - len(named)} more" if count > len(named) else ""
     return click.ClickException(
         f"no result within {limit:.0f} s for {', '.join(named)}{more}; "
-        f"look with `clipmill status {named[0]}`"
+        f"see `clipmill status {named[0]}`"
     )
 
 
@@ -119,7 +119,7 @@ POLL_SECONDS = 0.02
 def _failure_reason(refused: dict[str, Any] | None) -> str:
     if refused is None:
         return (
-            f"nothing was seen of it within {CONFIRM_SECONDS:.0f} s; "
+            f"the command had no visible effect within {CONFIRM_SECONDS:.0f} s; "
             "are the stages `commands`, `monitor` and `ledger` running?"
         )
     return str(refused["error"]["user_message"])

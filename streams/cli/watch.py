@@ -61,7 +61,7 @@ class OutcomeTracker:
 @click.argument("request_id")
 @bootstrap_option
 @click.option("--json", "as_json", is_flag=True, help="One record per line, with its topic.")
-@click.option("--timeout", type=float, help="Seconds to wait at most; default: no limit.")
+@click.option("--timeout", type=float, help="Timeout in seconds; default: none.")
 @click.pass_context
 def watch(
     context: click.Context,
@@ -71,9 +71,9 @@ def watch(
     as_json: bool,
     timeout: float | None,
 ) -> None:
-    """Show what happened to a request or a batch, and what happens until it has its outcome.
+    """Print the audit history of a request or a batch, and follow it until its outcome.
 
-    Exit status 0: completed, with all members; 2: decided otherwise; 1: nothing decided in time.
+    Exit status 0: completed, with all members; 2: another outcome; 1: no outcome within --timeout.
     """
     kafka = client_settings(bootstrap).kafka
     watcher = RequestWatcher(request_id, as_json=as_json)
@@ -111,7 +111,7 @@ class RequestWatcher:
                     await self._follow(reader)
         except TimeoutError:
             raise click.ClickException(
-                f"{self._request_id} is not decided after {limit:.0f} s"
+                f"no outcome of {self._request_id} within {limit:.0f} s"
             ) from None
 
     async def _print_history(self, kafka: KafkaSettings, reader: TopicReader) -> None:
@@ -128,7 +128,7 @@ class RequestWatcher:
         for each in sorted(history, key=_sort_key):
             self._print(each)
         if not history:
-            click.echo(f"nothing is known of {self._request_id} yet", err=True)
+            click.echo(f"no record of {self._request_id} yet", err=True)
 
     async def _follow(self, reader: TopicReader) -> None:
         with ProgressBars.display(open_console(errors=True), 1) as bars:

@@ -187,7 +187,7 @@ class ReliableProducer:
             del self._waiting[name]
 
     async def _log_outages(self) -> None:
-        lines = OutageLog(f"the cluster at {self._bootstrap} takes records again")
+        lines = OutageLog(f"the cluster at {self._bootstrap} accepts records again")
         while True:
             line = lines.observe(self._outage(), time.monotonic())
             if line is not None:

@@ -105,11 +105,11 @@ def find_obstacle(
 ) -> str | None:
     """Return why a record can never be replayed, None when it can."""
     if origin_topic not in BY_NAME:
-        return "its headers name no topic of clipmill"
+        return "its headers name no origin topic of clipmill"
     if ("content-type", BATCH_TYPE.encode()) in headers:
-        return "it is a whole record batch that could not be decoded"
+        return "it is a record batch that could not be decoded"
     if value is None:
-        return "it has no value: it was empty, or too large to be kept"
+        return "it has no value: the value was empty, or exceeded the maximum size"
     return None
 
 
@@ -136,9 +136,9 @@ def refusal(dead_letter: DeadLetterSummary, *, replays_max: int, force: bool) ->
     if dead_letter.obstacle is not None:
         return dead_letter.obstacle
     if state == "replayed":
-        return "replayed already"
+        return "already replayed"
     if state in ("parked", "resolved") and not force:
-        return f"{state}, only with --force"
+        return f"{state}: requires --force"
     return None
 
 

@@ -64,7 +64,7 @@ class DeadLetterFollower:
             except OperatorError as error:
                 if str(error) != reported:
                     reported = str(error)
-                    log.warning("the dead letters are not read: %s", reported)
+                    log.warning("the dead-letter topics cannot be read: %s", reported)
                 if self._index.problem is not None:
                     self._index.problem = error
             await asyncio.sleep(RETRY_SECONDS)

@@ -45,7 +45,7 @@ class DeadLetterIndex:
         self._early_marks: dict[str, DeadLetterStatus] = {}
         self.dropped = 0
         self.problem: OperatorError | None = IndexIncompleteError(
-            "the dead letters are being read from Kafka; try again in some seconds"
+            "the dead letters are being read from Kafka; try again in a few seconds"
         )
 
     def complete(self) -> None:

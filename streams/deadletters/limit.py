@@ -50,9 +50,9 @@ class DeadLetterLimit:
 
     def _pause_signal(self, step: str, by: str) -> Outgoing:
         reason = (
-            f"{step} stopped: more than {self._limit} dead letters within "
-            f"{self._seconds:.0f} s. Look with `clipmill deadletters list --step {step}`, "
-            f"then let it go on with `clipmill resume {step}`"
+            f"the intake of {step} is paused: more than {self._limit} dead letters within "
+            f"{self._seconds:.0f} s. List them with `clipmill deadletters list --step {step}`, "
+            f"then resume it with `clipmill resume {step}`"
         )
         now = datetime.now(UTC)
         signal = IntakeSignal(paused=True, reason=reason, by=by, at=now)

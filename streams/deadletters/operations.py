@@ -1,4 +1,4 @@
-"""What operators do to dead letters, with the checks before: replay and resolve."""
+"""Operations on dead letters, with their checks: replay and resolve."""
 
 from collections.abc import Callable, Sequence
 
@@ -28,7 +28,7 @@ class DecidedDeadLetterError(OperatorError):
 
 
 async def open_store(kafka: KafkaSettings) -> DeadLetterStore:
-    """Return a store whose topics are there and can be read.
+    """Return a store whose topics exist and can be read.
 
     Raises:
         ClusterUnavailableError: no broker answers, or a topic is missing.
@@ -51,7 +51,7 @@ async def replay(
     Args:
         kafka: the cluster.
         plan: which ones.
-        rate: a second.
+        rate: dead letters per second.
         progress: called with the totals after each chunk.
         begun: called when an earlier replay is fenced and this one begins.
 
@@ -94,5 +94,7 @@ async def resolve(
     """
     for dead_letter in dead_letters:
         if dead_letter.mark is not None and dead_letter.mark.state == "replayed":
-            raise DecidedDeadLetterError(f"{dead_letter.id} is replayed, nothing was resolved")
+            raise DecidedDeadLetterError(
+                f"{dead_letter.id} is already replayed; no dead letter was resolved"
+            )
     await publish_mark(kafka, dead_letters, mark)

@@ -1,4 +1,4 @@
-"""What operators read of a dead letter, without secrets: fields, key, headers, value, advice."""
+"""Presentation of a dead letter without secrets: fields, key, headers, value, advice."""
 
 import json
 from typing import Any, Literal
@@ -38,18 +38,19 @@ def dead_letter_fields(dead_letter: DeadLetterSummary, replays_max: int) -> dict
 
 
 def advice(dead_letter: DeadLetterSummary, state: State) -> str:
-    """Return the commands that apply to a dead letter in this state."""
+    """Return the commands that an operator can run in this state."""
     if dead_letter.obstacle is not None:
-        obstacle = dead_letter.obstacle
-        return f"It cannot be put back: {obstacle}. `clipmill deadletters resolve {dead_letter.id}`"
+        command = f"`clipmill deadletters resolve {dead_letter.id}`"
+        return f"It cannot be replayed: {dead_letter.obstacle}. Resolve it with {command}"
     replay, resolve = (
         f"`clipmill deadletters {act} {dead_letter.id}" for act in ("replay", "resolve")
     )
     return {
-        "waiting": f"Put it back with {replay}`, or be done with it: {resolve}`",
-        "parked": f"It failed again after a replay. {replay} --force`, or {resolve}`",
-        "replayed": "It was put back; what came of it is a request of its own",
-        "resolved": f"Nothing is to be done; still possible: {replay} --force`",
+        "waiting": f"Replay it with {replay}`, or resolve it with {resolve}`",
+        "parked": f"It failed again after a replay. Replay it with {replay} --force`, "
+        f"or resolve it with {resolve}`",
+        "replayed": "It was replayed, as a request of its own",
+        "resolved": f"No action is needed. To replay it all the same: {replay} --force`",
     }[state]
 
 

@@ -68,8 +68,8 @@ async def open_replay_producer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaPr
             raise MissingAclError(explain_missing(kafka, [acl])) from None
         except (ProducerFenced, InvalidProducerEpoch):
             raise ReplayFencedError(
-                "another replay of dead letters was started and continues with the rest; "
-                "there can be one at a time"
+                "a newer replay fenced this one and continues with the remaining dead letters; "
+                "only one replay can run at a time"
             ) from None
         finally:
             await producer.stop()

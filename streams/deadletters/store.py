@@ -31,7 +31,7 @@ longer is failing over, and the replay is committed anyway."""
 
 
 class UnknownDeadLetterError(OperatorError):
-    """No dead letter has such an id, or a replay does not mean it."""
+    """No dead letter has the id, or the filter of the replay excludes it."""
 
 
 def require_all(ids: Collection[str], found: Collection[str]) -> None:
@@ -42,8 +42,8 @@ def require_all(ids: Collection[str], found: Collection[str]) -> None:
     """
     if missing := sorted(set(ids) - set(found)):
         raise UnknownDeadLetterError(
-            f"no dead letter {', '.join(missing)} is there and meant; "
-            "`clipmill deadletters list` shows them"
+            f"no such dead letter, or excluded by the filter: {', '.join(missing)}; "
+            "`clipmill deadletters list` lists them"
         )
 
 
@@ -105,7 +105,7 @@ class DeadLetterStore:
             marks: latest marks; None to read them.
 
         Raises:
-            UnknownDeadLetterError: one does not exist, or not any more.
+            UnknownDeadLetterError: one does not exist, or no longer exists.
         """
         marks = await self._marks() if marks is None else marks
         found: dict[str, DeadLetterRecord] = {}

@@ -159,7 +159,7 @@ async def test_operator_replays_dead_letters(pipeline: SecuredPipeline) -> None:
             if output.strip():
                 break
     status, output, errors = await pipeline.clipmill("deadletters", "replay", "--all", **keeper)
-    assert (status, output.split(";")[0].strip()) == (0, "1 put back"), errors
+    assert (status, output.split(";")[0].strip()) == (0, "1 replayed"), errors
     assert pipeline.secured.denied("User:keeper") == []
 
 

@@ -110,7 +110,7 @@ async def test_invalid_line_is_named_and_corrected_input_repeats_no_request(
     status, out, err = await pipeline.clipmill_with_stdin(stdin, "submit", *arguments, "--json")
     assert status == 1
     assert "standard input, line 2: $.options.quality: " in err
-    assert "1 requests that stand before it are published" in err
+    assert "1 requests before it are published" in err
     assert "--id mended" in err
     assert "Traceback" not in err
     assert [each["request_id"] for each in parse_lines(out)] == ["mended-1"]
@@ -241,7 +241,7 @@ async def test_watch_shows_a_request_live_and_after_it_finished(pipeline: Pipeli
     slow = page(video_id("media.takes", param=3, serial=70))
     async with running_command(pipeline, "watch", "watched", "--json") as process:
         assert process.stderr is not None
-        assert b"nothing is known of watched yet" in await process.stderr.readline()
+        assert b"no record of watched yet" in await process.stderr.readline()
         await pipeline.publish({"id": "watched", "url": slow})
         live, _ = await asyncio.wait_for(process.communicate(), SECONDS)
     assert process.returncode == 0
@@ -292,7 +292,7 @@ async def test_watch_shows_cancellation(pipeline: PipelineProcess) -> None:
 async def test_watch_timeout_is_a_readable_error(pipeline: PipelineProcess) -> None:
     status, out, err = await pipeline.clipmill("watch", "never", "--timeout", "1")
     assert (status, out) == (1, "")
-    assert "never is not decided after 1 s" in err
+    assert "no outcome of never within 1 s" in err
     assert "Traceback" not in err
 
 

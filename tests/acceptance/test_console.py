@@ -112,7 +112,7 @@ async def test_dead_letters_are_replayed_and_resolved_over_the_api(tmp_path: Pat
             replay = "deadletters/replay"
             dry_run = await call(session, "POST", f"{replay}/dry-run", order)
             assert set(dry_run["ids"]) == {ids["a"], ids["b"]}
-            assert dry_run["skipped"] == {"resolved, only with --force": 1}
+            assert dry_run["skipped"] == {"resolved: requires --force": 1}
             await call(session, "POST", replay, order)
             await read_until(session, replay, lambda it: it["replay"]["state"] == "finished")
             assert await states(session, "a/replay-1", "b/replay-1") == ["completed"] * 2

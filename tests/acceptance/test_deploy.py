@@ -98,7 +98,7 @@ async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 async def test_applying_topics_twice_changes_nothing(deployment: Deployment) -> None:
     process = await deployment.start(services()["topics"])
     output, _ = await process.communicate()
-    assert (process.returncode, output) == (0, b"nothing to do\n")
+    assert (process.returncode, output) == (0, b"all topics exist\n")
 
 
 @pytest.mark.parametrize("name", list(workers()))

@@ -202,7 +202,7 @@ async def _replay_twice(kafka: KafkaSettings) -> None:
 
 async def test_newer_replay_fences_a_running_one(kafka: KafkaSettings) -> None:
     await publish_dead_letters(kafka, *map(record, range(4)))
-    with pytest.raises(ReplayFencedError, match="another replay of dead letters was started"):
+    with pytest.raises(ReplayFencedError, match="a newer replay fenced this one"):
         await _replay_twice(kafka)
     assert await states(kafka) == ["replayed"] * 3 + ["waiting"]
     assert (await replay(kafka)).replayed == 1
@@ -253,13 +253,13 @@ async def test_operator_lists_shows_replays_and_resolves(kafka: KafkaSettings) -
     shown = await run_cli(kafka, "show", ids["network.dns"])
     assert f"clipmill deadletters replay {ids['network.dns']}" in shown.output
     assert (
-        "1 would be put back"
+        "1 would be replayed"
         in (await run_cli(kafka, "replay", "--dry-run", "--code", "internal")).output
     )
     assert await states(kafka) == ["waiting", "waiting"]
     replayed = await run_cli(kafka, "replay", ids["internal.bug"])
     assert replayed.exit_code == 0, replayed.output
-    assert replayed.output.endswith("1 put back\n")
+    assert replayed.output.endswith("1 replayed\n")
     resolved = await run_cli(kafka, "resolve", ids["network.dns"], "--note", "known")
     assert resolved.exit_code == 0, resolved.output
     assert await states(kafka) == ["replayed", "resolved"]

@@ -81,23 +81,23 @@ async def test_check_passes_when_all_canaries_succeed(check: Any) -> None:
     found = await check(GOOD, RECORD, short, "--json")
     assert found.status == 0, found.errors
     report = found.report
-    assert report["well"] is True
+    assert report["healthy"] is True
     assert report["impersonation"] is True
     assert report["native_proof_of_work"] is IS_NATIVE
     assert report["packages_dir"] is None
     assert set(report["versions"]) == {"yt_dlp", "curl_cffi"}
-    assert [each["url"] for each in report["verdicts"]] == [GOOD, RECORD, short]
-    assert all(each["error"] is None for each in report["verdicts"])
-    assert report["verdicts"][1]["formats"] == 1
-    assert report["verdicts"][0]["formats"] >= 6
+    assert [each["url"] for each in report["results"]] == [GOOD, RECORD, short]
+    assert all(each["error"] is None for each in report["results"])
+    assert report["results"][1]["formats"] == 1
+    assert report["results"][0]["formats"] >= 6
 
 
 async def test_failing_canary_is_reported_and_sets_the_exit_status(check: Any) -> None:
     found = await check("--json", CLIPMILL_ENGINE__CANARIES=json.dumps([GOOD, DELETED, "nonsense"]))
     assert found.status == 1
-    verdicts = found.report["verdicts"]
-    assert [each["error"] for each in verdicts] == [None, "content.not_found", "request.invalid"]
-    assert "deleted" in verdicts[1]["reason"]
+    results = found.report["results"]
+    assert [each["error"] for each in results] == [None, "content.not_found", "request.invalid"]
+    assert "deleted" in results[1]["reason"]
 
 
 async def test_without_json_the_report_is_a_table(check: Any) -> None:
@@ -114,8 +114,8 @@ async def test_every_egress_is_checked(check: Any, standin: Standin) -> None:
     standin.switches.set("page.403", egress="b")
     found = await check(GOOD, "--json", CLIPMILL_EGRESS__PROXIES=proxies, CLIPMILL_EGRESS__PROXY="")
     standin.reset()
-    verdicts = {each["egress"]: each["error"] for each in found.report["verdicts"]}
-    assert verdicts == {"a": None, "b": "rate_limit.ip_block"}
+    results = {each["egress"]: each["error"] for each in found.report["results"]}
+    assert results == {"a": None, "b": "rate_limit.ip_block"}
 
 
 async def test_socks_egresses_are_checked(check: Any, standin: Standin) -> None:
@@ -124,9 +124,9 @@ async def test_socks_egresses_are_checked(check: Any, standin: Standin) -> None:
     short = f"https://vm.tiktok.com/{short_code(video_id(), 'video')}/"
     variables = {"CLIPMILL_EGRESS__PROXIES": json.dumps(proxies), "CLIPMILL_EGRESS__PROXY": ""}
     found = await check(GOOD, short, "--json", **variables)
-    assert [each["egress"] for each in found.report["verdicts"]] == ["right", "wrong"] * 2
-    assert [each["error"] for each in found.report["verdicts"]] == [None, "system.config"] * 2
-    for each in found.report["verdicts"][1::2]:
+    assert [each["egress"] for each in found.report["results"]] == ["right", "wrong"] * 2
+    assert [each["error"] for each in found.report["results"]] == [None, "system.config"] * 2
+    for each in found.report["results"][1::2]:
         assert "correct user and password" in each["reason"]
     assert "hunter2" not in found.output + found.errors
     assert standin.counters.refused_hosts == {}

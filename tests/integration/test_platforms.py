@@ -137,7 +137,7 @@ async def test_retry_after_is_reported(harness: EngineHarness, platforms: Platfo
     ("name", "code", "message"),
     [
         ("streamable", ErrorCode.CONTENT_NOT_FOUND, "still being processed"),
-        ("hitrecord", ErrorCode.PLATFORM_CHANGED, "could not be understood"),
+        ("hitrecord", ErrorCode.PLATFORM_CHANGED, "could not be parsed"),
     ],
 )
 async def test_site_message_determines_the_error(

@@ -58,7 +58,7 @@ _PAGE_ROWS = (
         "unreadable",
         Code.PLATFORM_CHANGED,
         exception_type("ExtractorError", "RegexNotFoundError", "NotAResultError"),
-        "its page could not be understood",
+        "its page could not be parsed",
     ),
 )
 

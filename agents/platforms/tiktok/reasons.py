@@ -139,7 +139,7 @@ REASONS = (
         "no_account",
         Code.CONTENT_NOT_FOUND,
         status_code_is(10221),
-        "the account does not exist, or not any more",
+        "the account does not exist or no longer exists",
     ),
     FailureRow(
         "unavailable",

@@ -85,10 +85,10 @@ def test_details_are_optional() -> None:
 @pytest.mark.parametrize(
     ("field", "reason", "message"),
     [
-        ("$.urls[3]", "it is empty", "The request could not be used: urls[3]: it is empty."),
-        ("$", "not JSON", "The request could not be used: not JSON."),
-        ("$.id", "", "The request could not be used: id."),
-        ("$.id", "id is too long", "The request could not be used: id is too long."),
+        ("$.urls[3]", "it is empty", "The request is invalid: urls[3]: it is empty."),
+        ("$", "not JSON", "The request is invalid: not JSON."),
+        ("$.id", "", "The request is invalid: id."),
+        ("$.id", "id is too long", "The request is invalid: id is too long."),
     ],
 )
 def test_field_is_named_in_the_message(field: str, reason: str, message: str) -> None:
@@ -101,8 +101,8 @@ def test_field_is_named_in_the_message(field: str, reason: str, message: str) ->
     [
         ("$", "Split a large batch."),
         ("$.url", "Split a large batch."),
-        ("options.max_bytes", "Ask for a lower quality, or raise max_bytes."),
-        ("", "Ask for a lower quality, or raise max_bytes."),
+        ("options.max_bytes", "Request a lower quality, or raise max_bytes."),
+        ("", "Request a lower quality, or raise max_bytes."),
     ],
 )
 def test_large_request_and_large_file_have_different_actions(field: str, action: str) -> None:
@@ -113,11 +113,11 @@ def test_large_request_and_large_file_have_different_actions(field: str, action:
 @pytest.mark.parametrize(
     ("reason", "message"),
     [
-        ("", "The request could not be used."),
-        ("it is empty", "The request could not be used: it is empty."),
-        ("it is empty.", "The request could not be used: it is empty."),
-        (" two\nlines ", "The request could not be used: two lines."),
-        ("x" * 1_000, f"The request could not be used: {'x' * 300}."),
+        ("", "The request is invalid."),
+        ("it is empty", "The request is invalid: it is empty."),
+        ("it is empty.", "The request is invalid: it is empty."),
+        (" two\nlines ", "The request is invalid: two lines."),
+        ("x" * 1_000, f"The request is invalid: {'x' * 300}."),
     ],
 )
 def test_reason_becomes_part_of_the_message(reason: str, message: str) -> None:

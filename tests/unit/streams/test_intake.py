@@ -58,8 +58,8 @@ def test_repeated_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> None
     intake.resume("storage")
     intake.resume("storage")
     assert [record.getMessage() for record in caplog.records] == [
-        "toy takes no more records: full",
-        "toy takes records again",
+        "the intake of toy is paused: full",
+        "the intake of toy is resumed",
     ]
 
 

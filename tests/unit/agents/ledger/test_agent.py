@@ -612,7 +612,7 @@ async def test_cancellation_of_a_decided_request_is_rejected_with_its_status() -
     await harness.run(proposal(completed_result(), offset=4))
     first = rejection(await harness.run(cancel_record(offset=5)))
     assert first.request_id == "c1"
-    assert "r1 has ended already: completed" in first.error.user_message
+    assert "r1 already has its outcome: completed" in first.error.user_message
     assert rejection(await harness.run(cancel_record(offset=5))).error == first.error
 
 
@@ -748,8 +748,8 @@ async def put_request_state(harness: LedgerHarness, state: str) -> None:
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
-        ("unknown", "nothing is known of r1"),
-        ("open", "r1 is still under way; cancel it first"),
+        ("unknown", "no record of r1"),
+        ("open", "r1 is in progress; cancel it first"),
         ("batch", "retry its members, r1/0 to r1/2"),
         ("refused", "submit it again"),
         ("unreadable", "submit it again"),

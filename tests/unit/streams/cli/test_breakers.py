@@ -73,7 +73,7 @@ def test_breakers_are_sorted_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_absence_of_breakers_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no breaker" in output_of(monkeypatch, {})
+    assert "no circuit breaker" in output_of(monkeypatch, {})
     assert output_of(monkeypatch, {}, "--json") == ""
 
 

@@ -13,7 +13,7 @@ from streams.settings import Settings
 AT_ONCE = RestartPolicy(first_delay_seconds=0.0, max_early_exits=3)
 
 
-async def test_console_that_keeps_failing_is_given_up(
+async def test_console_that_keeps_failing_is_not_restarted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(console_process, "_MAIN", "raise SystemExit(7)")
@@ -22,7 +22,7 @@ async def test_console_that_keeps_failing_is_given_up(
     with caplog.at_level(logging.WARNING):
         await supervise_console(Settings(), ready, AT_ONCE)
     assert len(caplog.records) == AT_ONCE.max_early_exits
-    assert "has ended 3 times in a row, last with status 7" in caplog.messages[-1]
+    assert "exited 3 times in a row, last with status 7" in caplog.messages[-1]
 
 
 async def test_console_starts_when_the_stages_are_ready_and_ends_with_them(

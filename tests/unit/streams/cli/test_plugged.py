@@ -26,7 +26,7 @@ MINE = entry_point("mine", f"{__name__}:mine")
 BROKEN = {
     "module is missing": (entry_point("bad", "clipmill_no_such_module:x"), "ModuleNotFoundError"),
     "attribute is missing": (entry_point("bad", f"{__name__}:missing"), "AttributeError"),
-    "no command": (entry_point("bad", f"{__name__}:GROUP"), "it is no click command"),
+    "no command": (entry_point("bad", f"{__name__}:GROUP"), "it is not a click command"),
 }
 
 

@@ -60,11 +60,11 @@ def rendered(table: Any) -> str:
     [
         pytest.param(completed(FILE), "1.mp4 (1.2 MB)", id="file"),
         pytest.param(
-            completed(FILE | {"reused": True}), "1.mp4 (1.2 MB, already there)", id="reused"
+            completed(FILE | {"reused": True}), "1.mp4 (1.2 MB, already stored)", id="reused"
         ),
         pytest.param(
             completed(FILE, recovery=[{"code": "network.dns"}, {"code": "rate_limit.api"}]),
-            "1.mp4 (1.2 MB, after network.dns, rate_limit.api)",
+            "1.mp4 (1.2 MB, retried after network.dns, rate_limit.api)",
             id="recovered",
         ),
         pytest.param(
@@ -76,12 +76,12 @@ def rendered(table: Any) -> str:
         pytest.param(completed(), "“Cat”, 2 formats", id="info only"),
         pytest.param(
             completed(video=None, listing=LISTING, members=0),
-            "profile of 2 posts and more",
+            "profile of 2 posts (truncated)",
             id="listing",
         ),
         pytest.param(
             completed(video=None, listing=LISTING | {"complete": True}, members=2),
-            "profile of 2 posts; 2 requests of their own",
+            "profile of 2 posts; 2 requests created",
             id="downloaded listing",
         ),
         pytest.param(failed(), "content.private: The video is private.", id="failed"),

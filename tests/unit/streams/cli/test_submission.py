@@ -113,7 +113,7 @@ async def test_results_of_an_earlier_run_are_found(
 
 async def test_missing_results_are_reported_at_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeClient, "known", ("run-1",))
-    with pytest.raises(click.ClickException, match="no result within 0 s for run-1; look with"):
+    with pytest.raises(click.ClickException, match="no result within 0 s for run-1; see"):
         await submission().publish_and_wait((("a", "b"), ()), 0.05, None)
 
 
@@ -124,7 +124,7 @@ async def test_invalid_line_ends_a_waiting_run(tmp_path: Path) -> None:
         await submission().publish_and_wait((("c",), (str(file),)), 30, None)
     first, second = caught.value.message.splitlines()
     assert first.startswith(f"{file}, line 3: $: not JSON")
-    assert second.startswith("3 requests that stand before it are published.")
+    assert second.startswith("3 requests before it are published.")
     assert "--id run:" in second
 
 

@@ -57,7 +57,7 @@ async def test_first_result_is_none_after_the_timeout() -> None:
 
 async def test_missing_member_is_reported() -> None:
     listing = rejected_result("a") | {"members": 2}
-    with pytest.raises(click.ClickException, match="for a/1; look"):
+    with pytest.raises(click.ClickException, match="for a/1; see"):
         await wait_and_print(client(listing, rejected_result("a/0")), {"a"}, 0.05, as_json=True)
 
 
@@ -70,7 +70,7 @@ async def test_all_results_are_printed(capsys: pytest.CaptureFixture[str]) -> No
 async def test_missing_results_are_reported_after_the_received_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(click.ClickException, match="no result within 0 s for b; look with"):
+    with pytest.raises(click.ClickException, match="no result within 0 s for b; see"):
         await wait_and_print(client(rejected_result("a")), {"a", "b"}, 0.05, as_json=False)
     assert "There is no such stage." in capsys.readouterr().out
 
@@ -118,5 +118,5 @@ def test_large_table_shows_some_results_and_counts_all(
 
 def test_list_of_missing_results_is_truncated() -> None:
     error = missing_results(["a", "b"], 5_000, 3)
-    assert "within 3 s for a, b and 4998 more; look with `clipmill status a`" in error.message
+    assert "within 3 s for a, b and 4998 more; see `clipmill status a`" in error.message
     assert "more" not in missing_results(["a", "b"], 2, 3).message

@@ -419,4 +419,4 @@ async def test_waiting_records_are_logged_in_one_line_with_count_and_latest_erro
         await asyncio.gather(*waiting)
         for _ in range(5):
             await asyncio.sleep(0)
-        assert "takes records again" in caplog.messages[1]
+        assert "accepts records again" in caplog.messages[1]

@@ -51,8 +51,12 @@ async def test_dry_run_says_what_would_be_replayed_and_why_not(
         ({"filter": {}, "rate": 0}, 400, "$.rate"),
         ({"filter": {}, "limit": 0}, 400, "$.limit"),
         ({"filter": {}, "all": True}, 400, "`$.all` is unknown"),
-        ({"ids": ["0-9-1"]}, 404, "no dead letter 0-9-1 is there and meant"),
-        ({"ids": ["0-1-1"], "filter": {"code": "internal"}}, 404, "no dead letter 0-1-1"),
+        ({"ids": ["0-9-1"]}, 404, "no such dead letter, or excluded by the filter: 0-9-1"),
+        (
+            {"ids": ["0-1-1"], "filter": {"code": "internal"}},
+            404,
+            "no such dead letter, or excluded by the filter: 0-1-1",
+        ),
     ],
     ids=str,
 )
@@ -129,7 +133,7 @@ async def test_replay_is_confirmed_with_its_count_and_replays_no_more(tmp_path: 
         page = await response.text()
         text = Links(page).text
         assert "Replay 2 dead letters?" in text
-        assert "1 not: parked, only with --force" in text
+        assert "1 not: parked: requires --force" in text
         assert "clipmill deadletters replay --code network --code internal --since" in text
         assert 'name="since" value="2026-01-01T00:00:00+00:00"' in page
         assert 'name="limit" value="2"' in page

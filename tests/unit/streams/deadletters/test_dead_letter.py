@@ -28,12 +28,12 @@ def test_state_follows_from_mark_and_replays(mark: str | None, replays: int, sta
     ("mark", "replays", "force", "reason"),
     [
         (None, 0, False, None),
-        (None, 1, False, "parked, only with --force"),
+        (None, 1, False, "parked: requires --force"),
         (None, 1, True, None),
-        ("resolved", 0, False, "resolved, only with --force"),
+        ("resolved", 0, False, "resolved: requires --force"),
         ("resolved", 0, True, None),
-        ("replayed", 0, False, "replayed already"),
-        ("replayed", 0, True, "replayed already"),
+        ("replayed", 0, False, "already replayed"),
+        ("replayed", 0, True, "already replayed"),
     ],
 )
 def test_replay_is_refused_by_state_unless_forced(
@@ -46,7 +46,7 @@ def test_replay_is_refused_by_state_unless_forced(
 def test_refusal_of_an_unreplayable_dead_letter_names_the_reason() -> None:
     empty, foreign = stored_dead_letter(value=None), stored_dead_letter(origin_topic="elsewhere")
     assert "no value" in (refusal(empty, replays_max=1, force=True) or "")
-    assert "no topic of clipmill" in (refusal(foreign, replays_max=1, force=True) or "")
+    assert "no origin topic of clipmill" in (refusal(foreign, replays_max=1, force=True) or "")
 
 
 def test_replay_is_the_original_record_with_replay_headers() -> None:

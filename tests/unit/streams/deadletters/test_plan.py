@@ -12,7 +12,7 @@ def test_matching_but_refused_dead_letters_are_counted_as_skipped() -> None:
     ]
     assert [plan.selects(each, totals) for each in dead_letters] == [True, False, False]
     assert totals.seen == {"0-1", "0-2"}
-    assert totals.skipped == {"parked, only with --force": 1}
+    assert totals.skipped == {"parked: requires --force": 1}
 
 
 def test_dry_run_is_complete_at_the_limit_of_the_plan() -> None:

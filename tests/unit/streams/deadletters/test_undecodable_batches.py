@@ -46,4 +46,4 @@ def test_undecodable_batch_cannot_be_replayed() -> None:
     headers, metadata = split_headers(made.headers)
     assert metadata is not None
     obstacle = find_obstacle(metadata.origin_topic, headers, made.value)
-    assert obstacle == "it is a whole record batch that could not be decoded"
+    assert obstacle == "it is a record batch that could not be decoded"
