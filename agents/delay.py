@@ -57,7 +57,9 @@ def claim(record: Incoming) -> Claim:
 async def handle(record: Incoming) -> Sequence[Effect]:
     """Forward an event that is due, or whose request was cancelled, to its target topic."""
     if due_at(record, time.time()) is None:
-        problem = ValueError(f"headers {TARGET} and {DUE} do not say where to and when")
+        problem = ValueError(
+            f"headers {TARGET} and {DUE} do not name the target topic and the due time"
+        )
         return on_unreadable(record, problem, NAME)
     target = BY_NAME[record.header(TARGET) or ""]
     return [forward(record, target, without=(DUE, TARGET))]

@@ -113,9 +113,7 @@ class RequestBuilder:
         except MalformedMessageError as error:
             raise InputError(f"{location}: {error}") from None
         if len(body) > REQUEST_BYTES_MAX:
-            raise InputError(
-                f"{location}: {len(body)} bytes, at most {REQUEST_BYTES_MAX} are taken"
-            )
+            raise InputError(f"{location}: {len(body)} bytes; the maximum is {REQUEST_BYTES_MAX}")
         self._count = number
         return NewRequest(
             id=request.id or name, body=body, url=request.url, members=len(request.urls or ())

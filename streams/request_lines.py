@@ -52,7 +52,7 @@ class LineSplitter:
         location = f"{self._name}, line {self._number}"
         if len(raw) > REQUEST_BYTES_MAX:
             raise InputError(
-                f"{location}: longer than {REQUEST_BYTES_MAX} bytes, the most of a request"
+                f"{location}: longer than {REQUEST_BYTES_MAX} bytes, the maximum of a request"
             )
         try:
             # Some editors write a byte-order mark at the start of a file, other programs of a line.

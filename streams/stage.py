@@ -266,6 +266,6 @@ def load_stages(names: Sequence[str] = ()) -> list[Stage]:
     unknown = sorted(set(names) - set(installed))
     if unknown:
         raise UnknownStageError(
-            f"no stage named {', '.join(unknown)}; there are {', '.join(sorted(installed))}"
+            f"no stage named {', '.join(unknown)}; available: {', '.join(sorted(installed))}"
         )
     return [installed[name].load() for name in dict.fromkeys(names or installed)]

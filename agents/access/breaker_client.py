@@ -77,7 +77,7 @@ def not_permitted_error(state: BreakerState) -> ClipmillError:
 def rate_limited_error(endpoint: Endpoint, seconds: float) -> ClipmillError:
     """Return the error of a call that the rate limiter rejected, with its retry-after."""
     message = (
-        f"nothing was tried: {endpoint.key} is asked as often as it may be; its turn comes later"
+        f"no attempt was made: the rate limiter of {endpoint.key} rejected it; it is retried later"
     )
     error = ClipmillError(ErrorCode.RATE_LIMIT_API, message, retry_after=round(seconds, 3))
     error.endpoint = endpoint
@@ -92,11 +92,11 @@ def was_rate_limited(job: Job) -> bool:
 
 def _message(state: BreakerState) -> str:
     how, since = state.state.replace("_", "-"), state.since.isoformat(timespec="seconds")
-    parts = [f"nothing was tried: the circuit breaker {state.name} is {how} since {since}"]
+    parts = [f"no attempt was made: the circuit breaker {state.name} is {how} since {since}"]
     if state.reason is not None:
         parts.append(f"because of {state.reason}")
     if state.by:
-        parts.append(f"by order of {state.by}")
+        parts.append(f"forced by {state.by}")
     if state.until is not None:
         parts.append(f"until {state.until.isoformat(timespec='seconds')}")
     return " ".join(parts)

@@ -168,7 +168,7 @@ class OutboundGate:
             raise rate_limited_error(planned.endpoint, error.seconds) from None
         except TimeoutError:
             self._breakers.withdraw(planned)
-            message = "the deadline came before anything could be tried"
+            message = "the deadline passed before an attempt could be made"
             raise ClipmillError(ErrorCode.REQUEST_EXPIRED, message) from None
 
     def _seconds_left(self, job: Job) -> float | None:

@@ -108,7 +108,7 @@ def read(path: Path) -> tuple[str, Content]:
     """
     data, status = _read_bytes(path, BYTES_MAX)
     if data.startswith(_SQLITE_MAGIC):
-        raise NotACookieFileError("it is a browser's own database")
+        raise NotACookieFileError("it is the database of a browser")
     text = decode_text(data)
     parsed = read_cookies(text)
     fingerprint = fingerprint_of(status)
@@ -138,7 +138,7 @@ def require_regular_file(status: os.stat_result) -> None:
         OSError: it is a folder, a pipe, a device.
     """
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _read_bytes(path: Path, bytes_max: int, flags: int = 0) -> tuple[bytes, os.stat_result]:

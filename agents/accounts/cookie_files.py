@@ -150,7 +150,7 @@ class CookieFiles:
             issues = self._issues(platform, session.content)
             if issues:
                 shown = printable(session.path)
-                warnings[session.path] = f"the cookie file {shown} is used: {issues}"
+                warnings[session.path] = f"the cookie file {shown} is used with defects: {issues}"
         return warnings
 
     def _is_account(self, platform: str, content: Content) -> bool:
@@ -161,7 +161,7 @@ class CookieFiles:
         """Return the issues of a file that is used all the same."""
         issues = []
         if content.format_issues is not None:
-            issues.append(f"not all of it is in Netscape's format; {content.format_issues}")
+            issues.append(f"parts of it are not in Netscape's format; {content.format_issues}")
         names = self._settings.session_cookies.get(platform, ())
         if names and not any(each.name in names for each in content.cookies):
             issues.append(f"it has no {' or '.join(names)}; was it exported while logged in?")
@@ -170,7 +170,7 @@ class CookieFiles:
     def _no_account(self, platform: str, path: Path) -> str:
         host = self._settings.hosts[platform][0]
         return (
-            f"the cookie file {printable(path)} is no account for {platform}: it has no cookie"
+            f"the cookie file {printable(path)} is not an account for {platform}: it has no cookie"
             f" that is sent to {host}; log in there, and export the cookies of that site"
         )
 
@@ -231,15 +231,14 @@ def _poll_files(locations: Sequence[Path], known: Mapping[Path, FileFingerprint]
 def _unusable(platform: str, account: str, error: UnusableFileError) -> ClipmillError:
     return ClipmillError(
         ErrorCode.SYSTEM_CONFIG,
-        f"no account for {platform} can be used; the cookie file of {account}: {error.reason};"
-        f" {ADVICE}",
+        f"no usable account for {platform}; the cookie file of {account}: {error.reason}; {ADVICE}",
     )
 
 
 def _unlisted(platform: str, reason: str) -> ClipmillError:
     return ClipmillError(
         ErrorCode.SYSTEM_CONFIG,
-        f"no account for {platform} can be used; a folder of cookie files cannot be listed:"
+        f"no usable account for {platform}; a folder of cookie files cannot be listed:"
         f" {reason}; correct auth.cookie_files",
     )
 
@@ -247,7 +246,7 @@ def _unlisted(platform: str, reason: str) -> ClipmillError:
 def _resting(platform: str, seconds: float) -> ClipmillError:
     error = ClipmillError(
         ErrorCode.RATE_LIMIT_ACCOUNT,
-        f"nothing was tried: all accounts for {platform} that can be used are resting",
+        f"no attempt was made: all usable accounts for {platform} are paused",
         retry_after=seconds,
     )
     error.permitted = False

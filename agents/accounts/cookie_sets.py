@@ -61,7 +61,7 @@ def account_files(locations: Sequence[Path]) -> Mapping[str, Path]:
         except OSError as error:
             raise UnusableFileError(location, error.strerror or type(error).__name__) from None
     if len(found) > ACCOUNTS_MAX:
-        message = f"there are {len(found)} cookie files for a platform; {ACCOUNTS_MAX} is the most"
+        message = f"{len(found)} cookie files for one platform; the maximum is {ACCOUNTS_MAX}"
         raise ClipmillError(ErrorCode.SYSTEM_CONFIG, message)
     return found
 

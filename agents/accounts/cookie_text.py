@@ -99,11 +99,9 @@ def read_cookies(text: str) -> CookieText:
     if parsed.cookies:
         return parsed
     bad = next((line for line in parsed.lines if line.issue), None)
-    reason = (
-        "there is no cookie in it" if bad is None else f"{parsed.unit} {bad.number} {bad.issue}"
-    )
+    reason = "it has no cookie" if bad is None else f"{parsed.unit} {bad.number} {bad.issue}"
     if parsed.unit == "line" and _looks_like_json(text):
-        reason += "; it begins as JSON and is not all of it"
+        reason += "; it begins as JSON, but is not valid JSON"
     raise NotACookieFileError(reason)
 
 
@@ -111,7 +109,7 @@ def format_issues(parsed: CookieText) -> str | None:
     """Return the lines that depart from the format, by number; None when there are none."""
     issues = [
         _issues(parsed, "left out", [each for each in parsed.lines if each.cookie is None]),
-        _issues(parsed, "read all the same", [each for each in parsed.lines if each.cookie]),
+        _issues(parsed, "accepted", [each for each in parsed.lines if each.cookie]),
     ]
     return "; ".join(each for each in issues if each) or None
 

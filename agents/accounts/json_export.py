@@ -43,7 +43,7 @@ def _line(number: int, entry: Any) -> CookieLine:
 
 def _cookie(entry: Any) -> tuple[Cookie | None, str | None]:
     if not isinstance(entry, dict):
-        return None, "is no object"
+        return None, "is not an object"
     for field in ("name", "value", "domain"):
         if not isinstance(entry.get(field), str):
             return None, f"has no {field}"
@@ -58,7 +58,11 @@ def _cookie(entry: Any) -> tuple[Cookie | None, str | None]:
         secure=entry.get("secure") is True,
         expires_at=None if entry.get("session") is True else _expiry(entry),
     )
-    return (cookie, None) if is_writable(cookie) else (None, "has a character that no cookie has")
+    return (
+        (cookie, None)
+        if is_writable(cookie)
+        else (None, "has a character that is not allowed in a cookie")
+    )
 
 
 def _expiry(entry: dict[str, Any]) -> float | None:

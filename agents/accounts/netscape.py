@@ -78,7 +78,9 @@ def parse_line(number: int, text: str) -> CookieLine:
         return CookieLine(number, text, issue=issue)
     cookie = _cookie(fields)
     if not is_writable(cookie):
-        return CookieLine(number, text, issue="has a domain or a character that no cookie has")
+        return CookieLine(
+            number, text, issue="has a domain or a character that is not allowed in a cookie"
+        )
     is_exact = issue is None and _is_exact(text, fields)
     return CookieLine(number, text, cookie, http_only, issue, is_exact)
 

@@ -35,7 +35,7 @@ def load_authenticator(
     installed = {point.name: point for point in points or entry_points(group=GROUP)}
     if name not in installed:
         available = ", ".join(sorted({*BUILT_IN, *installed}))
-        raise _unavailable(name, f"no installed package offers it; there are: {available}")
+        raise _unavailable(name, f"no installed package provides it; available: {available}")
     return _load(installed[name], settings)
 
 

@@ -205,7 +205,7 @@ class AccountSession:
         if self.unsaved is None:
             _log.warning(
                 "the cookie file %s cannot be renewed (%s): cookies set by the platform are lost"
-                " when this process ends; let it write the file and its folder",
+                " when this process ends; grant write access to the file and its folder",
                 printable(self.path),
                 reason,
             )
@@ -214,4 +214,6 @@ class AccountSession:
     def _warn_if_exposed(self) -> None:
         if self.content.exposed and not self._exposure_logged:
             self._exposure_logged = True
-            _log.warning("others may read the cookie file %s; chmod 600 it", printable(self.path))
+            _log.warning(
+                "other users can read the cookie file %s; chmod 600 it", printable(self.path)
+            )

@@ -101,11 +101,13 @@ class FailSafeBackend:
         if not self._is_open:
             # Only the class: the text may quote the URL, and with it the password.
             kind = type(error).__name__
-            log.warning("cache backend %s does not answer (%s), going on without", self._name, kind)
+            log.warning(
+                "cache backend %s does not respond (%s); continuing without it", self._name, kind
+            )
         self._is_open = True
 
     def _on_success(self, operation: str) -> None:
         self._report(operation, "ok")
         if self._is_open:
-            log.info("cache backend %s answers again", self._name)
+            log.info("cache backend %s responds again", self._name)
         self._is_open = False

@@ -110,7 +110,7 @@ def find_backend(name: str, points: Iterable[EntryPoint] | None = None) -> OpenB
     if name not in available:
         names = ", ".join(sorted({IN_PROCESS, *available}))
         raise ClipmillError(
-            ErrorCode.SYSTEM_CONFIG, f"cache.backend {name!r} is not installed; there are: {names}."
+            ErrorCode.SYSTEM_CONFIG, f"cache.backend {name!r} is not installed; available: {names}."
         )
     return _load(available[name])
 

@@ -99,7 +99,7 @@ def _decode_head(row: bytes) -> tuple[float, bytes]:
         raise UnreadableRowError("not a row of this format")
     _, expires_at, fingerprint = _HEAD.unpack_from(row)
     if not math.isfinite(expires_at):
-        raise UnreadableRowError("it has no end")
+        raise UnreadableRowError("it is truncated")
     return expires_at, fingerprint
 
 
@@ -110,7 +110,7 @@ def _inflate(body: bytes) -> bytes:
     except zlib.error as error:
         raise UnreadableRowError(str(error)) from None
     if not unpacker.eof:
-        raise UnreadableRowError("cut off, or too large")
+        raise UnreadableRowError("truncated, or too large")
     return text
 
 

@@ -113,7 +113,7 @@ class Commands:
 
     def _resume(self, command: ResumeStage, context: "CommandContext") -> Outgoing:
         if command.stage not in self._stages:
-            reason = f"no stage {command.stage}; there are {', '.join(sorted(self._stages))}"
+            reason = f"unknown stage {command.stage}; available: {', '.join(sorted(self._stages))}"
             raise field_error("$.stage", reason)
         signal = IntakeSignal(
             paused=False, reason="resumed by command", by=command.by, at=context.at
@@ -173,7 +173,7 @@ def _breaker_order(
         raise field_error("$.breaker", reason)
     # Each name creates a table row, a signal and metric series that are never removed.
     if platform not in platforms:
-        reason = f"no platform {platform!r}; there are {', '.join(platforms)}"
+        reason = f"unknown platform {platform!r}; available: {', '.join(platforms)}"
         raise field_error("$.breaker", reason)
     return BreakerCommand(
         platform=platform,

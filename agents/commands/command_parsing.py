@@ -41,7 +41,7 @@ def read_command(envelope: Envelope, record: Incoming) -> Command:
         return command
     new_id = command.new_id or command.id
     if new_id == command.request_id:
-        raise field_error("$.new_id", "the new request needs an id of its own")
+        raise field_error("$.new_id", "it must differ from request_id")
     return msgspec.structs.replace(command, new_id=new_id)
 
 

@@ -50,7 +50,7 @@ class FileVerifier:
             raise
         except ProcessUnavailableError as error:
             PROBES.labels("away").inc()
-            logger.warning("a file of %s is stored unread: %s", info.url, error)
+            logger.warning("a file of %s is stored unverified: %s", info.url, error)
             return None
         PROBES.labels("unknown" if facts is None else "sound").inc()
         return facts

@@ -128,7 +128,9 @@ def _load_by_key(name: str) -> Any:
     if kind.suitable(UNKNOWN_SITE_URL):
         raise UnknownExtractorError(f"{name} reads pages of any site, which is never allowed")
     if not kind._VALID_URL:  # noqa: SLF001 - yt-dlp has no public test for it
-        raise UnknownExtractorError(f"{name} reads no pages by themselves")
+        raise UnknownExtractorError(
+            f"{name} has no URL pattern: it is called by other extractors only"
+        )
     return kind
 
 

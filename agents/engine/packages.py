@@ -51,7 +51,7 @@ async def _import(directory: Path, environment: Mapping[str, str]) -> str | None
         async with asyncio.timeout(CHECK_SECONDS):
             _, errors = await process.communicate()
     except TimeoutError:
-        return f"they were not imported within {CHECK_SECONDS:.0f} s"
+        return f"the import took longer than {CHECK_SECONDS:.0f} s"
     finally:
         if process.returncode is None:
             process.kill()

@@ -129,7 +129,7 @@ def _receive_exactly(connection: socket.socket, count: int) -> bytes:
     while len(data) < count:
         piece = connection.recv(count - len(data))
         if not piece:
-            raise EOFError("the pool hung up")
+            raise EOFError("the pool closed the connection")
         data += piece
     return bytes(data)
 
@@ -137,7 +137,7 @@ def _receive_exactly(connection: socket.socket, count: int) -> bytes:
 def _checked_length(header: bytes) -> int:
     length: int = _LENGTH.unpack(header)[0]
     if length > FRAME_BYTES_MAX:
-        raise ProtocolError(f"a frame of {length} bytes; {FRAME_BYTES_MAX} is the most")
+        raise ProtocolError(f"a frame of {length} bytes; the maximum is {FRAME_BYTES_MAX}")
     return length
 
 

@@ -50,7 +50,7 @@ def to_json(result: Any) -> bytes:
         raise NotAResultError(f"the extractor returned {type(result).__name__}, not a dictionary")
     raw = orjson.dumps(_to_plain(result, 0))
     if len(raw) > RESULT_BYTES_MAX:
-        raise ResultTooLargeError(f"{len(raw)} bytes of JSON; {RESULT_BYTES_MAX} is the most")
+        raise ResultTooLargeError(f"{len(raw)} bytes of JSON; the maximum is {RESULT_BYTES_MAX}")
     return raw
 
 

@@ -183,7 +183,7 @@ class WorkerSupervisor:
             try:
                 await self._add()
             except EngineStartError as error:
-                _log.warning("%s; trying again in %s s", error, delay)
+                _log.warning("%s; retry in %s s", error, delay)
                 await asyncio.sleep(delay)
             else:
                 return

@@ -171,11 +171,11 @@ class WorkerHandle:
 
 
 def _too_large(size: int) -> EngineError:
-    message = f"a job of {size} bytes; {FRAME_BYTES_MAX} is the most"
+    message = f"a job of {size} bytes; the maximum is {FRAME_BYTES_MAX}"
     return EngineError(EngineFailure(types=("JobTooLarge",), message=message))
 
 
 def timeout_error(detail: str) -> EngineError:
     """Return the ``EngineTimeout`` of a job."""
-    message = f"the extraction was not done before its deadline; {detail}"
+    message = f"the extraction exceeded its deadline; {detail}"
     return EngineError(EngineFailure(types=("EngineTimeout",), message=message))

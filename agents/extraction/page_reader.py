@@ -204,7 +204,7 @@ def _login_timed_out(platform: str, seconds: float) -> ClipmillError:
     error = ClipmillError(
         ErrorCode.SYSTEM_CONFIG,
         f"the accounts of {platform} were not available within {seconds:g} s;"
-        " look whether the folder of auth.cookie_files answers",
+        " check the folder of auth.cookie_files",
         retry_after=LOGIN_RETRY_SECONDS,
     )
     error.permitted = False

@@ -16,7 +16,7 @@ Formats = Sequence[VideoFormat]
 
 def no_format(reason: str, formats: Formats, *, failure: str = NO_FORMATS) -> ClipmillError:
     """Return the error for a post without a selectable file."""
-    message = f"No file of this post can be chosen: {reason}. Offered: {_list(formats)}."
+    message = f"No format of this post can be selected: {reason}. Available: {_list(formats)}."
     return ClipmillError(
         ErrorCode.CONTENT_NO_FORMATS,
         message,
@@ -28,8 +28,8 @@ def no_format(reason: str, formats: Formats, *, failure: str = NO_FORMATS) -> Cl
 
 def too_large(limit: int, smallest: int, formats: Formats) -> ClipmillError:
     """Return the error for a post whose smallest choice exceeds the limit (bytes)."""
-    reason = f"the smallest file has {smallest} bytes, max_bytes is {limit}"
-    message = f"No file of this post can be chosen: {reason}. Offered: {_list(formats)}."
+    reason = f"the smallest file has {smallest} bytes, but max_bytes is {limit}"
+    message = f"No format of this post can be selected: {reason}. Available: {_list(formats)}."
     return ClipmillError(
         ErrorCode.REQUEST_TOO_LARGE,
         message,

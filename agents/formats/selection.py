@@ -97,7 +97,7 @@ def choose(
         raise no_format(_reason(corrected, options), formats)
     usable = [each for each in fulfilling if each.format_id not in avoided]
     if not usable:
-        raise no_format("the download of every fitting file has failed", formats)
+        raise no_format("the download of every matching format has failed", formats)
     if options.degrade:
         pool = _within_limit(usable, formats, options)
     else:
@@ -125,7 +125,7 @@ def _of_requested_size(usable: Formats, fulfilling: Formats, options: Options) -
         raise no_format(f"it has no {options.quality}, and degrade is off", fulfilling)
     remaining = [each for each in matching if each in usable]
     if not remaining:
-        reason = f"the download of every {options.quality} file has failed, and degrade is off"
+        reason = f"the download of every {options.quality} format has failed, and degrade is off"
         raise no_format(reason, fulfilling)
     return remaining
 
@@ -317,8 +317,8 @@ def _reason_no_sound(audible: Formats) -> str:
 
 def _reason_no_video(formats: Formats, options: Options) -> str:
     if any(_is_video(each, Options()) for each in formats):
-        return f"no video of its pictures fits: {_reason(formats, options)}"
-    return "it is a post of pictures of which there is no video; container=any would take those"
+        return f"no video of its pictures matches: {_reason(formats, options)}"
+    return "it is a photo post without a video; container=any selects its pictures"
 
 
 def _reason_missing(missing: Sequence[int], *, has_pictures: bool) -> str:
@@ -330,8 +330,8 @@ def _reason_missing(missing: Sequence[int], *, has_pictures: bool) -> str:
 
 def _reason(formats: Formats, options: Options) -> str:
     if formats and all(each.video_codec is None for each in formats):
-        return "it has sound only; audio_only would take that"
+        return "it has sound only; audio_only selects it"
     allowed = msgspec.structs.replace(options, watermark="allow")
     if any(_is_usable(each, allowed) for each in formats):
-        return "every fitting file is watermarked; watermark=allow would take one"
-    return "none of its files is what the options ask for"
+        return "every matching format is watermarked; watermark=allow selects one"
+    return "none of its formats matches the options"

@@ -44,7 +44,7 @@ def choose_sound(formats: Formats, options: Options, avoided: Collection[str]) -
         raise no_format(_reason(formats, options), formats)
     usable = [each for each in fulfilling if each.format_id not in avoided]
     if not usable:
-        raise no_format("the download of every fitting file has failed", formats)
+        raise no_format("the download of every matching format has failed", formats)
     limit = options.max_bytes
     # The size of the sound inside a video is not known before its download.
     fitting = [
@@ -104,12 +104,12 @@ def _reason(formats: Formats, options: Options) -> str:
     for changed, advice in (
         (
             {"watermark": "allow"},
-            "every fitting file is watermarked; watermark=allow would take one",
+            "every matching format is watermarked; watermark=allow selects one",
         ),
-        ({"audio": "song"}, "none of its videos has sound; audio=song would take its song"),
-        ({"audio": "video"}, "its song has no file; audio=video would take the sound of the video"),
+        ({"audio": "song"}, "none of its videos has sound; audio=song selects its song"),
+        ({"audio": "video"}, "its song has no file; audio=video selects the sound of the video"),
     ):
         others = msgspec.structs.replace(options, **changed)
         if others != options and _fulfilling(formats, others):
             return advice
-    return "none of its files has the sound asked for"
+    return "none of its formats has the requested sound"

@@ -37,10 +37,13 @@ Content = Literal["same", "other"]
 DropReason = Literal["copy", "late", "repeated", "unreadable_row"]
 
 _LINES = {
-    "same": (logging.INFO, "%s was requested again by %s: the first request has the one outcome"),
+    "same": (
+        logging.INFO,
+        "%s was requested again by %s: the outcome is that of the first request",
+    ),
     "other": (
         logging.WARNING,
-        "%s is the id of an earlier request: that of %s needs an id of its own, it gets no outcome",
+        "the id %s belongs to an earlier request: that of %s is dropped; send it with a new id",
     ),
     "late": (logging.INFO, "%s is decided: the later outcome of %s is dropped"),
 }
@@ -135,7 +138,7 @@ class DuplicateReports:
             if count > 1:
                 level, _ = _LINES[kind]
                 log.log(
-                    level, "%d more log lines of this kind (%s) were held back", count - 1, kind
+                    level, "%d further log lines of the kind %r were suppressed", count - 1, kind
                 )
         self._counts.clear()
 

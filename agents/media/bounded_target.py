@@ -71,7 +71,7 @@ class BoundedTarget(io.RawIOBase):
             OSError: of the disk.
         """
         if self._position + len(data) > self._bytes_max:
-            raise TooLargeError(f"what is made of it has more than {self._bytes_max} bytes")
+            raise TooLargeError(f"the output has more than {self._bytes_max} bytes")
         try:
             self._file.seek(self._position)
             rest = memoryview(data)

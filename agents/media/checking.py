@@ -45,7 +45,7 @@ def damaged_error(reason: str) -> ClipmillError:
 
 def no_sound_error(format_id: str) -> ClipmillError:
     """Return the ``content.no_sound`` error of a video."""
-    message = f"the file of format {format_id} has no sound, although the page promises it"
+    message = f"the file of format {format_id} has no sound, although its page declares it"
     return ClipmillError(ErrorCode.CONTENT_NO_SOUND, message, reason=f"format {format_id}")
 
 

@@ -137,9 +137,7 @@ class MediaProcess:
                 cpu_seconds = self._cpu_seconds() - cpu_seconds
                 self.close()
                 if cpu_seconds < self._seconds * CPU_SHARE_MIN:
-                    raise ProcessUnavailableError(
-                        "the process that reads media gets no time"
-                    ) from None
+                    raise ProcessUnavailableError("the media process gets no CPU time") from None
                 return Unreadable(reason=f"the media process took longer than {self._seconds:g} s")
             except (OSError, EOFError, msgspec.DecodeError):
                 self.close()
@@ -154,16 +152,16 @@ class MediaProcess:
             return self._connection
         self.close()
         if self._timer() < self._backoff_until:
-            raise ProcessUnavailableError(
-                "the process that reads media could not be started just now"
-            )
+            raise ProcessUnavailableError("the media process could not be started a moment ago")
         try:
             connection = self._start()
             await _receive(connection, START_SECONDS)
         except (OSError, EOFError, msgspec.DecodeError) as error:
             self.close()
             self._backoff_until = self._timer() + START_BACKOFF_SECONDS
-            raise ProcessUnavailableError(f"the process that reads media: {error}") from error
+            raise ProcessUnavailableError(
+                f"the media process could not be started: {error}"
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -203,7 +201,7 @@ def _open_all(sources: Sequence[Path], target: Path | None, stack: ExitStack) ->
 async def _answer(connection: socket.socket, seconds: float) -> Message:
     match await _receive(connection, seconds):
         case Ready():
-            raise EOFError("it spoke out of turn")
+            raise EOFError("it sent an unexpected message")
         case answer:
             return answer
 

@@ -92,7 +92,7 @@ def _join(plan: JoinPlan, sources: Sequence[Source], target: BoundedTarget) -> s
                 seen.add(packet.stream_index)
                 output.mux(packet)
             if len(seen) < len(streams):
-                raise MismatchError("there is nothing in one of its streams")
+                raise MismatchError("one of its streams is empty")
     return extension
 
 

@@ -45,7 +45,7 @@ def read_facts(file: FileIO | BinaryIO) -> Answer:
     if has_too_many_scans(file):
         return Unreadable(reason=f"a picture in more than {SCANS_MAX} scans")
     if is_truncated(file):
-        return Unreadable(reason="it is cut short")
+        return Unreadable(reason="it is truncated")
     try:
         with av.open(file, "r", options=INPUT_OPTIONS, metadata_errors="replace") as container:
             return _picture_facts(container) if _is_picture(container) else _movie_facts(container)

@@ -118,7 +118,7 @@ class MediaRemuxer(MediaProcess):
 
 
 def _damaged_error(reason: str) -> ClipmillError:
-    message = f"the file that came cannot be remuxed: {reason}"
+    message = f"the downloaded file cannot be remuxed: {reason}"
     return ClipmillError(ErrorCode.CONTENT_DAMAGED, message, reason=reason)
 
 

@@ -125,7 +125,7 @@ def _copy_packets(tracks: Sequence[_Track], output: OutputContainer) -> None:
         seen.add(packet.stream_index)
         output.mux(packet)
     if len(seen) < len(tracks):
-        raise MismatchError("there is nothing in one of its streams")
+        raise MismatchError("one of its streams is empty")
 
 
 def _packets(track: _Track, copy: Stream) -> Iterator["Packet[Any]"]:
@@ -138,7 +138,7 @@ def _packets(track: _Track, copy: Stream) -> Iterator["Packet[Any]"]:
         if packet.dts is None and packet.size == 0:
             continue  # the flush packet at the end
         if packet.is_corrupt:
-            raise MismatchError("it is cut")
+            raise MismatchError("it is truncated")
         end = max(end, (packet.pts or 0) + (packet.duration or 0))
         packet.dts = None if packet.dts is None else packet.dts + ticks
         packet.pts = None if packet.pts is None else packet.pts + ticks
@@ -153,7 +153,7 @@ def _check_end(track: _Track, end: int) -> None:
     if has_format(track.container, ("mov",)) and length is not None and unit is not None:
         missing = float(((track.stream.start_time or 0) + length - end) * unit)
         if missing > TRUNCATION_SECONDS:
-            raise MismatchError(f"it is cut: {missing:.1f} seconds are missing")
+            raise MismatchError(f"it is truncated: {missing:.1f} seconds are missing")
 
 
 def _timestamp(packet: "Packet[Any]") -> Fraction:

@@ -57,17 +57,17 @@ def describe(before: Breaker, after: Breaker) -> str:
         case "open":
             return _describe_opening(before, after)
         case "half_open":
-            return f"is half-open: {after.trials_max} trials will show how the platform is"
+            return f"is half-open: {after.trials_max} trial calls decide on its next state"
         case "forced_open":
-            return f"was opened by {after.by or 'an operator'} and stays so until it is reset"
+            return f"is forced open by {after.by or 'an operator'} until it is reset"
         case _:
-            return "closed: attempts are made as usual"
+            return "is closed: all attempts are permitted"
 
 
 def _describe_opening(before: Breaker, after: Breaker) -> str:
     seconds = (after.until or after.since) - after.since
     if before.state == "half_open":
-        return f"opened again for {seconds:g} s: its trials failed, mostly {after.reason}"
+        return f"reopened for {seconds:g} s: its trial calls failed, mostly {after.reason}"
     failed = sum(call.code in FAILURES for call in after.window)
     slow = sum(call.slow for call in after.window)
     return (

@@ -41,11 +41,13 @@ def describe(before: AdaptiveRate, after: AdaptiveRate, rules: RateRules) -> str
     """Return the predicate of a log line about a change; None when it is not logged."""
     if after.cut_at > before.cut_at:
         now, then = rate_of(after, rules), rate_of(before, rules)
-        return f"slows down from {then:.3g} to {now:.3g} requests a second: {after.reason}"
+        return f"is limited to {now:.3g} instead of {then:.3g} requests per second: {after.reason}"
     if after.until is not None and before.until is None:
-        return f"pauses for {after.until - after.active_at:.3g} s, as the platform asks"
+        return (
+            f"is paused for {after.until - after.active_at:.3g} s by a Retry-After of the platform"
+        )
     if before.allowed is not None and after.allowed is None:
-        return f"is back to {rules.limit:.3g} requests a second"
+        return f"is restored to {rules.limit:.3g} requests per second"
     return None
 
 

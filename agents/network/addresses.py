@@ -32,7 +32,7 @@ def parse_media_url(text: str, hosts: tuple[str, ...]) -> URL:
     url = _parse(text)
     if url is None:
         raise ClipmillError(
-            ErrorCode.PLATFORM_CHANGED, "the platform gave a media link that is no https URL"
+            ErrorCode.PLATFORM_CHANGED, "the platform gave a media link that is not an https URL"
         )
     host = url.host or ""
     if not is_permitted(host, hosts):

@@ -135,7 +135,7 @@ def _full_range(headers: Mapping[str, str], host: str) -> PartialBody:
     found = content_range(headers)
     if found is None or (found.first, found.last + 1) != (0, found.total):
         raise ClipmillError(
-            ErrorCode.NETWORK_SERVER, f"{host} answered with a part of the file, not the whole"
+            ErrorCode.NETWORK_SERVER, f"{host} answered with a part of the file only"
         )
     return PartialBody(validator=_validator(headers), total=found.total)
 
@@ -191,7 +191,7 @@ def coding_of(headers: Mapping[str, str], host: str) -> str | None:
     if len(codings) > 1 or codings[0] not in CODINGS:
         raise ClipmillError(
             ErrorCode.NETWORK_SERVER,
-            f"{host} encoded the media as {', '.join(codings)[:80]!r}, which was not asked for"
+            f"{host} encoded the media as {', '.join(codings)[:80]!r}, which was not requested"
             " and cannot be decoded",
         )
     return codings[0]

@@ -92,7 +92,7 @@ class Decompression:
         while (chunk := self._next(chunks)) is not None:
             self._bytes_out += len(chunk)
             if self._bytes_out > max(GROWTH_FREE_BYTES, GROWTH_MAX * self._bytes_in):
-                raise self._invalid("it grows more than media does")
+                raise self._invalid("its compression ratio is too high for media")
             yield chunk
 
     def _next(self, chunks: Iterator[bytes]) -> bytes | None:
@@ -104,7 +104,7 @@ class Decompression:
     def _invalid(self, reason: str) -> ClipmillError:
         return ClipmillError(
             ErrorCode.NETWORK_SERVER,
-            f"{self._host} compressed the media ({self._coding}), which was not asked for,"
+            f"{self._host} compressed the media ({self._coding}), which was not requested,"
             f" and it cannot be decoded: {reason}",
         )
 
@@ -137,10 +137,10 @@ class _Deflate:
             framed = data[0] & 0x0F == _DEFLATE_METHOD
             self._inflate = zlib.decompressobj(_ZLIB_BITS if framed else _RAW_DEFLATE_BITS)
         if self._inflate.eof:
-            raise _TrailingDataError("there is more behind its end")
+            raise _TrailingDataError("data follows its end")
         yield from _inflate_chunks(self._inflate, data)
         if self._inflate.unused_data:
-            raise _TrailingDataError("there is more behind its end")
+            raise _TrailingDataError("data follows its end")
 
 
 class _Members(ABC):
@@ -206,7 +206,7 @@ class _Brotli:
         if not data:
             return
         if self.finished:
-            raise _TrailingDataError("there is more behind its end")
+            raise _TrailingDataError("data follows its end")
         yield self._inflate.process(data, output_buffer_limit=CHUNK_BYTES)
         while not self._inflate.can_accept_more_data():
             yield self._inflate.process(b"", output_buffer_limit=CHUNK_BYTES)

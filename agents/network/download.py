@@ -116,7 +116,7 @@ class MediaDownloader(ResourceDownloader):
 def _timed_out(limits: FetchLimits) -> ClipmillError:
     return ClipmillError(
         ErrorCode.NETWORK_TIMEOUT,
-        f"the download was not done after {limits.total_seconds:g} seconds",
+        f"the download took longer than {limits.total_seconds:g} seconds",
     )
 
 

@@ -50,21 +50,20 @@ TABLE = (
         "address_refused",
         AddressRefusedError,
         ErrorCode.SYSTEM_CONFIG,
-        "{host} was not dialled: its address is not public; check the DNS answer for it"
-        " (a private proxy has to be configured as the proxy)",
+        "the connection to {host} was rejected: its address is not public; check its DNS record"
+        " (a private proxy must be configured as the proxy)",
     ),
     NetworkErrorRow(
         "socks_login",
         SocksLoginError,
         ErrorCode.SYSTEM_CONFIG,
-        "the SOCKS proxy refused to let clipmill in ({reason}); correct user and password in its"
-        " URL",
+        "the SOCKS proxy rejected the login ({reason}); correct user and password in its URL",
     ),
     NetworkErrorRow(
         "socks_denies",
         SocksDeniedError,
         ErrorCode.SYSTEM_CONFIG,
-        "the SOCKS proxy denies the way to {host}: {reason}; check its rules",
+        "the SOCKS proxy denies the connection to {host}: {reason}; check its rules",
     ),
     NetworkErrorRow(
         "socks_other",
@@ -83,7 +82,7 @@ TABLE = (
         ssl.SSLCertVerificationError,
         ErrorCode.SYSTEM_CONFIG,
         "the certificate of {host} is not trusted: {reason}; check the clock, and if a proxy"
-        " ends TLS, configure the file of its root",
+        " terminates TLS, set egress.ca_file",
     ),
     NetworkErrorRow(
         "dns", aiohttp.ClientConnectorDNSError, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"
@@ -119,28 +118,31 @@ TABLE = (
         "no_http",
         aiohttp.ClientResponseError,
         ErrorCode.NETWORK_SERVER,
-        "the answer of {host} is not HTTP as it should be",
+        "the response of {host} is not valid HTTP",
     ),
     NetworkErrorRow(
         "no_http_inside",
         HttpProcessingError,
         ErrorCode.NETWORK_SERVER,
-        "the answer of {host} is not HTTP as it should be",
+        "the response of {host} is not valid HTTP",
     ),
     NetworkErrorRow(
         "truncated",
         aiohttp.ClientPayloadError,
         ErrorCode.NETWORK_CONNECTION,
-        "{host} ended the transfer before its end",
+        "{host} closed the connection before the end of the transfer",
     ),
     NetworkErrorRow(
         "broken",
         aiohttp.ClientError,
         ErrorCode.NETWORK_CONNECTION,
-        "the connection to {host} broke: {reason}",
+        "the connection to {host} was lost: {reason}",
     ),
     NetworkErrorRow(
-        "system", OSError, ErrorCode.NETWORK_CONNECTION, "the connection to {host} broke: {reason}"
+        "system",
+        OSError,
+        ErrorCode.NETWORK_CONNECTION,
+        "the connection to {host} was lost: {reason}",
     ),
 )
 
@@ -246,7 +248,7 @@ def _from_proxy_status(error: aiohttp.ClientHttpProxyError, host: str) -> Clipmi
     default = PROXY_STATUS_CLASSES.get(error.status // 100, ErrorCode.NETWORK_CONNECTION)
     return ClipmillError(
         PROXY_STATUSES.get(error.status, default),
-        f"the proxy refused the way to {host}: {_with_phrase(error.status)}",
+        f"the proxy refused the connection to {host}: {_with_phrase(error.status)}",
         retry_after=parse_retry_after(
             error.headers.get("Retry-After") if error.headers else None, datetime.now(UTC)
         ),

@@ -145,7 +145,7 @@ def _check_name(host: str) -> None:
     except UnicodeError:
         fits = False
     if not fits:
-        raise SocksUnreachableError(host, socket.gaierror(socket.EAI_NONAME, "it is no name"))
+        raise SocksUnreachableError(host, socket.gaierror(socket.EAI_NONAME, "it is not a name"))
 
 
 def _unreachable(address: ProxyAddress, error: ProxyConnectionError) -> SocksUnreachableError:

@@ -165,7 +165,8 @@ class Transfer:
             )
         if not decoder.finished:
             raise ClipmillError(
-                ErrorCode.NETWORK_CONNECTION, f"{_host(response)} sent a cut {accepted.coding} body"
+                ErrorCode.NETWORK_CONNECTION,
+                f"{_host(response)} sent a truncated {accepted.coding} body",
             )
         # The page's size is often wrong; it is used only where nothing else reveals truncation.
         hint = 0 if accepted.delimited else self._source.format.bytes or 0

@@ -26,7 +26,7 @@ def reply_of(record: Incoming, reply_to: str | None = None) -> Reply | None:
     """
     correlation_id = record.header_bytes(CORRELATION)
     if correlation_id is not None and len(correlation_id) > CORRELATION_BYTES_MAX:
-        reason = f"{len(correlation_id)} bytes, at most {CORRELATION_BYTES_MAX} are taken"
+        reason = f"{len(correlation_id)} bytes; the maximum is {CORRELATION_BYTES_MAX}"
         raise ClipmillError(ErrorCode.REQUEST_INVALID, reason, field=f"header {CORRELATION}")
     topic = reply_to or _named_in_header(record)
     if topic is None and correlation_id is None:

@@ -49,11 +49,11 @@ def read_request(envelope: Envelope) -> Request:
         request = decode(envelope.data, Request)
     except MalformedMessageError as error:
         if envelope.data.lstrip().startswith(b"http"):
-            reason = f'{error.reason}; a URL alone is no request: send {{"url": "https://…"}}'
+            reason = f'{error.reason}; a URL alone is not a request: send {{"url": "https://…"}}'
             error = MalformedMessageError(error.field, reason)
         raise rejection(error) from None
     if (request.url is None) == (request.urls is None):
-        reason = "give either `url` or `urls`, not both and not neither"
+        reason = "give exactly one of `url` and `urls`"
         raise rejection(MalformedMessageError("$.url", reason))
     check_copies(request.attributes, len(request.urls or ()))
     return request
@@ -68,8 +68,8 @@ def check_copies(attributes: Attributes, members: int) -> None:
     size = members * len(encode(attributes))
     if size > COPIED_BYTES_MAX:
         reason = (
-            f"attributes in {members} members are {size} bytes together, at most"
-            f" {COPIED_BYTES_MAX} are taken; shorten them, or split the request"
+            f"attributes in {members} members are {size} bytes together; the maximum is"
+            f" {COPIED_BYTES_MAX}: shorten them, or split the request"
         )
         raise ClipmillError(
             ErrorCode.REQUEST_TOO_LARGE, reason, field="$.attributes", reason=reason
@@ -84,7 +84,7 @@ def check_size(envelope: Envelope) -> None:
     """
     size = len(envelope.data)
     if size > REQUEST_BYTES_MAX:
-        reason = f"{size} bytes, at most {REQUEST_BYTES_MAX} are taken; split the batch"
+        reason = f"{size} bytes; the maximum is {REQUEST_BYTES_MAX}: split the batch"
         raise ClipmillError(ErrorCode.REQUEST_TOO_LARGE, reason, field="$")
 
 

@@ -54,7 +54,7 @@ ENGINE_ROWS = (
         "answer_too_large",
         Code.CONTENT_UNSUPPORTED,
         exception_type("ResultTooLargeError"),
-        "its description is larger than clipmill reads",
+        "its metadata is larger than the maximum",
     ),
     FailureRow(
         "unknown_extractor",
@@ -70,7 +70,7 @@ _MESSAGE_ROWS = (
         "region_locked",
         Code.CONTENT_GEO_BLOCKED,
         exception_type("GeoRestrictedError"),
-        "it is withheld in the region that it was asked from",
+        "it is not available in the region that it was requested from",
     ),
     FailureRow(
         "live_ended",
@@ -84,7 +84,7 @@ _MESSAGE_ROWS = (
         message_contains(
             "only available for registered users", "Use --cookies", "--username and --password"
         ),
-        "a login is wanted",
+        "a login is required",
     ),
     FailureRow(
         "protected",
@@ -96,13 +96,13 @@ _MESSAGE_ROWS = (
         "no_formats",
         Code.CONTENT_NO_FORMATS,
         message_contains("No video formats found", "Requested format is not available"),
-        "its page offers no file",
+        "its page has no file",
     ),
     FailureRow(
         "private",
         Code.CONTENT_PRIVATE,
         message_contains("video is private", "is a private video"),
-        "its author does not show it to everybody",
+        "its author restricts who can see it",
     ),
     FailureRow(
         "gone",
@@ -138,7 +138,7 @@ BUG = FailureRow(
     "bug",
     Code.INTERNAL_BUG,
     lambda failure: bool(failure.types),
-    "reading its page failed by a mistake in the program",
+    "reading its page failed with an internal error",
 )
 """Default row, for a failure that no row of a table matches."""
 
@@ -179,7 +179,7 @@ def status_rows(site: str) -> tuple[FailureRow, ...]:
             "http_other",
             Code.PLATFORM_CHANGED,
             http_status(range(100, 1000)),
-            f"{site} answered as it never does for videos",
+            f"{site} answered with an unexpected status",
         ),
     )
 

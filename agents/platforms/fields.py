@@ -36,7 +36,7 @@ def decode_raw(raw: msgspec.Raw) -> Fields:
     try:
         return msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        message = "The extractor's answer is not a description of a video."
+        message = "The extractor's result does not describe a video."
         raise ClipmillError(ErrorCode.PLATFORM_CHANGED, message) from None
 
 

@@ -101,7 +101,7 @@ def no_formats_error(fields: Fields, video: VideoRef, site: str) -> ClipmillErro
     """Return the error of a page without a downloadable file, with every rejection reason."""
     files = _listed_files(fields)
     reasons = sorted({reason for entry in files if (reason := _rejection_reason(entry))})
-    reason = "; ".join(reasons) or "its page offers no file"
+    reason = "; ".join(reasons) or "its page has no file"
     return ClipmillError(
         ErrorCode.CONTENT_NO_FORMATS,
         f"{site} video {video.id}: {reason}.",

@@ -166,8 +166,8 @@ def depends_on_user_agent(response: LinkResponse, error: ClipmillError) -> bool:
 
 def _not_redirected_error(hop: ShortLink, status: int) -> ClipmillError:
     reason = (
-        f"{_host(hop.url)} answered {status} and redirects nowhere,"
-        " as platforms do with visitors whom they take for a robot"
+        f"{_host(hop.url)} answered {status} without a redirect,"
+        " as platforms do to clients that they classify as bots"
     )
     message = f"The short link {hop.url} could not be resolved: {reason}."
     return ClipmillError(
@@ -179,7 +179,7 @@ def _absolute_url(hop: ShortLink, location: str) -> str:
     try:
         page, _, query = urljoin(hop.url, location.partition("#")[0]).partition("?")
     except ValueError:
-        raise _redirect_error(hop, location, "the redirect is no URL") from None
+        raise _redirect_error(hop, location, "the redirect is not a URL") from None
     query = _fit_query(quote(query, safe=_QUERY_SAFE), MAX_URL_CHARACTERS - len(page) - len("?"))
     return f"{page}?{query}" if query else page
 
@@ -213,20 +213,20 @@ def _fallback_error(hop: ShortLink, target: str) -> ClipmillError | None:
     """Return the error of a redirect to a login, 404 or home page, None for another page."""
     page = urlsplit(target).path.strip("/")
     if page.partition("/")[0] == "login":
-        reason = "a login is wanted"
+        reason = "a login is required"
         return _redirect_error(hop, target, reason, ErrorCode.CONTENT_LOGIN_REQUIRED)
     if page in _FALLBACK_PAGES:
-        reason = "what it led to is gone"
+        reason = "its target no longer exists"
         return _redirect_error(hop, target, reason, ErrorCode.CONTENT_NOT_FOUND)
     return None
 
 
 def _check_hop(hop: ShortLink, link: ShortLink, platform: Platform, visited: set[str]) -> None:
     if hop.url in visited:
-        raise _redirect_error(link, hop.url, "it leads back to itself")
+        raise _redirect_error(link, hop.url, "it redirects to itself")
     host = _host(hop.url)
     if not hop.url.startswith("https://") or host not in platform.get_capabilities().link_hosts:
-        raise _redirect_error(link, hop.url, f"{host} is not asked for links")
+        raise _redirect_error(link, hop.url, f"{host} is not a host of short links")
 
 
 def _redirect_error(

@@ -108,7 +108,7 @@ class Platforms:
         """
         if name in self._by_name:
             return self._by_name[name]
-        why = self.broken.get(name, "no installed package offers it")
+        why = self.broken.get(name, "no installed package provides it")
         raise ClipmillError(
             ErrorCode.SYSTEM_CONFIG,
             f"Platform {name!r} is not available ({why}); available: {', '.join(self.names)}.",
@@ -163,9 +163,9 @@ class Platforms:
         link = parse_link(url, known_hosts=self._by_host)
         if link.host in self._by_host:
             return self._by_host[link.host]
-        reason = f"no platform is responsible for {shorten(link.host)}"
+        reason = f"no platform has the host {shorten(link.host)}"
         message = (
-            f"{shorten(link.url)} is not supported: {reason}; there are: {self._list_names()}."
+            f"{shorten(link.url)} is not supported: {reason}; supported: {self._list_names()}."
         )
         raise ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message, field="url", reason=reason)
 
@@ -216,5 +216,5 @@ def _check_unique(what: str, values: list[str]) -> None:
         raise ClipmillError(
             ErrorCode.SYSTEM_CONFIG,
             f"Two platforms claim the {what} {', '.join(twice)}; uninstall one of them,"
-            " or take it out of the settings.",
+            " or remove it from the settings.",
         )

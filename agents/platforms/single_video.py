@@ -18,7 +18,7 @@ def check_single_video(fields: Fields, video: VideoRef) -> None:
     """
     kind = text(fields, "_type", limit=20) or "video"
     if kind in _PLAYLIST_TYPES:
-        raise _unsupported(video, "its page has several videos, and single ones are fetched")
+        raise _unsupported(video, "its page has several videos, and only single ones are supported")
     if kind in _REDIRECT_TYPES:
         target = _host(text(fields, "url", limit=2_048) or "")
         raise _unsupported(

@@ -23,7 +23,7 @@ ADDRESS_ROWS = (
         "bad_address",
         Code.CONTENT_UNSUPPORTED,
         any_of(exception_type("InvalidURL"), message_contains("Unsupported url scheme")),
-        "its address is none that a page can be read from",
+        "its URL is not one of a page",
     ),
 )
 
@@ -57,7 +57,7 @@ def _socks_rows(site: str) -> tuple[FailureRow, ...]:
             "socks_login",
             Code.SYSTEM_CONFIG,
             all_of(_FROM_PROXY, message_contains(*_SOCKS_LOGIN)),
-            "the SOCKS proxy refused to let clipmill in; correct user and password in its URL",
+            "the SOCKS proxy rejected the login; correct user and password in its URL",
         ),
         FailureRow(
             "socks_other",
@@ -69,7 +69,7 @@ def _socks_rows(site: str) -> tuple[FailureRow, ...]:
             "socks_denies",
             Code.SYSTEM_CONFIG,
             all_of(_FROM_PROXY, message_contains(". (2)", ". (7)", ". (8)", *_SOCKS_DENIALS)),
-            f"the SOCKS proxy denies the way to {site}; check its rules",
+            f"the SOCKS proxy denies the connection to {site}; check its rules",
         ),
         FailureRow(
             "socks_expired",
@@ -105,7 +105,7 @@ def _http_proxy_rows(site: str) -> tuple[FailureRow, ...]:
                 _FROM_PROXY,
                 message_contains("response 403", "response 407", "failed: 403", "failed: 407"),
             ),
-            f"the proxy denies the way to {site}; check its rules, user and password",
+            f"the proxy denies the connection to {site}; check its rules, user and password",
         ),
         # By number: libcurl's exception class is the same as for a proxy that rejects a request.
         FailureRow(
@@ -162,8 +162,8 @@ def _rejection_rows(site: str) -> tuple[FailureRow, ...]:
             "certificate",
             Code.SYSTEM_CONFIG,
             any_of(curl_code(58, 60, 77, 83, 90, 91), exception_type("CertificateVerifyError")),
-            f"the certificate shown for {site} is not trusted; check the clock, and the file of"
-            " roots when a proxy ends TLS",
+            f"the certificate shown for {site} is not trusted; check the clock, and if a"
+            " proxy terminates TLS, set egress.ca_file",
         ),
         FailureRow(
             "too_large",
@@ -173,7 +173,7 @@ def _rejection_rows(site: str) -> tuple[FailureRow, ...]:
                 exception_type("PageTooLargeError"),
                 message_contains("Maximum file size exceeded"),
             ),
-            "its page is larger than clipmill reads",
+            "its page is larger than the maximum",
         ),
         FailureRow(
             "address_refused",
@@ -190,7 +190,7 @@ def _connection_rows(site: str) -> tuple[FailureRow, ...]:
             "truncated",
             Code.NETWORK_CONNECTION,
             any_of(curl_code(18), exception_type("IncompleteRead")),
-            f"{site} ended the transfer of the page before its end",
+            f"{site} closed the connection before the end of the page",
         ),
         FailureRow(
             "undecodable", Code.NETWORK_CONNECTION, curl_code(61), "its page arrived damaged"
@@ -208,7 +208,7 @@ def _connection_rows(site: str) -> tuple[FailureRow, ...]:
             "the disk of the extraction process is full",
         ),
         FailureRow(
-            "connection", Code.NETWORK_CONNECTION, _BROKEN, f"the connection to {site} broke"
+            "connection", Code.NETWORK_CONNECTION, _BROKEN, f"the connection to {site} was lost"
         ),
     )
 

@@ -84,7 +84,7 @@ def shorten(text: str) -> str:
 def invalid_link(reason: str, text: str = "") -> ClipmillError:
     """Return the ``request.invalid`` error of a link."""
     shown = f" ({shorten(text)})" if text else ""
-    message = f"This is not a usable link: {reason}{shown}. A good one looks like {EXAMPLE_URL}."
+    message = f"This link is invalid: {reason}{shown}. A valid one: {EXAMPLE_URL}."
     return ClipmillError(ErrorCode.REQUEST_INVALID, message, field="url", reason=reason)
 
 
@@ -158,6 +158,6 @@ def _check(part: str, rules: tuple[Rule, ...], text: str) -> None:
 
 
 def _too_long_error(text: str) -> ClipmillError:
-    reason = f"it has {len(text)} characters, at most {MAX_URL_CHARACTERS} are allowed"
-    message = f"This link is too long: {reason}. A good one looks like {EXAMPLE_URL}."
+    reason = f"it has {len(text)} characters; the maximum is {MAX_URL_CHARACTERS}"
+    message = f"This link is too long: {reason}. A valid one: {EXAMPLE_URL}."
     return ClipmillError(ErrorCode.REQUEST_TOO_LARGE, message, field="url", reason=reason)

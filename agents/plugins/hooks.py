@@ -83,7 +83,7 @@ class Plugin:
             return
         seconds = self._timer() - began
         if seconds > SLOW_SECONDS:
-            self._record("slow", f"{hook} took {seconds:.3f} s, and everything waits meanwhile")
+            self._record("slow", f"{hook} took {seconds:.3f} s and blocked the event loop")
         else:
             self._consecutive = 0
 
@@ -92,11 +92,13 @@ class Plugin:
         self._count(self.name, trouble)
         if trouble not in self._logged:
             self._logged.add(trouble)
-            log.warning("plug-in %s: %s; this is said once", self.name, event, exc_info=error)
+            log.warning(
+                "plug-in %s: %s; further ones are not logged", self.name, event, exc_info=error
+            )
         if not self.is_on:
             self._count(self.name, "off")
             log.error(
-                "plug-in %s is off until the next start: %d troubles in a row, the last: %s",
+                "plug-in %s is disabled until the next start: %d failures in a row, the latest: %s",
                 self.name,
                 self._consecutive,
                 event,

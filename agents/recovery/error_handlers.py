@@ -97,7 +97,7 @@ class ErrorHandlers:
             answer = await _with_timeout(self._seconds, handler.handle(failure))
             return None if answer is None else _validated(answer)
         except Exception:
-            log.exception("error handler %s gave no usable answer", name)
+            log.exception("error handler %s returned no valid decision", name)
             return None
 
 
@@ -105,7 +105,7 @@ def _can_handle(name: str, handler: ErrorHandler, failure: Failure) -> bool:
     try:
         return bool(handler.can_handle(failure))
     except Exception:
-        log.exception("error handler %s gave no usable answer", name)
+        log.exception("error handler %s returned no valid decision", name)
         return False
 
 
@@ -131,7 +131,7 @@ def _validated(answer: object) -> Decision:
         msgspec.ValidationError: a field has the wrong type.
     """
     if type(answer) not in get_args(Decision):
-        raise TypeError(f"{type(answer).__name__} is no decision")
+        raise TypeError(f"{type(answer).__name__} is not a decision")
     checked: Any = msgspec.convert(msgspec.to_builtins(answer), type(answer))
     return cast(Decision, checked)
 

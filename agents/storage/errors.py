@@ -34,7 +34,7 @@ TABLE = (
         "denied",
         frozenset({errno.EACCES, errno.EPERM, errno.EROFS}),
         ErrorCode.SYSTEM_STORAGE,
-        "let clipmill's user write there",
+        "grant clipmill's user write access",
     ),
 )
 OTHER = FileErrorRow("other", frozenset(), ErrorCode.SYSTEM_STORAGE, "check the disk and its mount")

@@ -74,12 +74,12 @@ def _check(job: Job) -> None:
     batch = job.batch
     base_id = _REPLAY.sub("", job.request_id)
     if batch is not None and not _is_member(base_id, batch):
-        raise MalformedMessageError("$.job.batch", "this is no place in a batch")
+        raise MalformedMessageError("$.job.batch", "it is not a position in a batch")
     if len(job.url) > MAX_URL_CHARACTERS or job.received_at.tzinfo is None:
-        raise MalformedMessageError("$.job", "no request leads to such a job")
+        raise MalformedMessageError("$.job", "no request results in such a job")
     reply = job.reply or Reply()
     if len(reply.correlation_id or b"") > CORRELATION_BYTES_MAX:
-        raise MalformedMessageError("$.job.reply", "no request leads to such a job")
+        raise MalformedMessageError("$.job.reply", "no request results in such a job")
     decode(encode(_request_of(job, base_id)), Request)
 
 

@@ -34,7 +34,9 @@ ALERTMANAGER_FILE = DEPLOY / "alertmanager" / "alertmanager.yml"
 @click.option("--prometheus-port", default=9090, show_default=True)
 @click.option("--alertmanager-port", default=9093, show_default=True)
 @click.option("--boards-port", default=3000, show_default=True)
-@click.option("--worker", "workers", multiple=True, help="Watch these (HOST:PORT); start none.")
+@click.option(
+    "--worker", "workers", multiple=True, help="Scrape these workers (HOST:PORT); start none."
+)
 def main(
     data_dir: Path,
     prometheus_port: int,
@@ -58,7 +60,7 @@ async def _watch(data_dir: Path, ports: tuple[int, int, int], workers: tuple[str
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         if not workers:
-            click.echo("Starting clipmill (the first time, Kafka is fetched) ...")
+            click.echo("Starting clipmill (the first start downloads Kafka) ...")
             workers = (await stack.enter_async_context(_service(data_dir, ended)),)
         manager = await stack.enter_async_context(alertmanager(ALERTMANAGER_FILE, folder, ports[1]))
         configuration = prometheus_configuration(workers, urlsplit(manager).netloc)
@@ -69,7 +71,7 @@ async def _watch(data_dir: Path, ports: tuple[int, int, int], workers: tuple[str
         click.echo(f"Alertmanager  {manager}")
         for worker in workers:
             click.echo(f"Worker        http://{worker}/health/ready")
-        click.echo("Ctrl-C ends them.")
+        click.echo("Ctrl-C stops them.")
         await ended.wait()
 
 

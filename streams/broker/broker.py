@@ -215,7 +215,7 @@ class EmbeddedBroker:
         delay = self._restarts.delay(early_exits)
         if delay is None:
             raise self._error(f"ended with code {code}, {early_exits} times in a row")
-        _log.warning("embedded Kafka ended with code %d, starting again in %g s", code, delay)
+        _log.warning("embedded Kafka exited with code %d, restart in %g s", code, delay)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await self._stopped.wait()

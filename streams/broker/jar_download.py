@@ -94,7 +94,7 @@ def _verified(chunks: Iterator[bytes], url: str, jar: Jar) -> Iterator[bytes]:
         yield chunk
     if received != jar.size or digest.hexdigest() != jar.sha256:
         raise JarError(
-            f"{url} sent something else than {jar.name} as clipmill was released with (expected"
-            f" {jar.size} bytes, sha256 {jar.sha256}); nothing was kept. A proxy or mirror on the"
-            " way changes downloads: reach the site without it."
+            f"{url} sent another {jar.name} than the one that clipmill was released with (expected"
+            f" {jar.size} bytes, sha256 {jar.sha256}); it was deleted. A proxy or mirror"
+            " changes downloads: connect to the site without it."
         )

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != int(parent):
-        sys.exit(f"process {parent}, which wanted {command[0]}, is gone")
+        sys.exit(f"process {parent}, the parent of {command[0]}, has exited")
     os.execv(command[0], command)  # noqa: S606 - the caller's own program, without a shell
 
 

@@ -61,7 +61,7 @@ class AccessMonitor:
                 if time.monotonic() - started >= timeout:
                     raise
                 if not is_logged:
-                    log.warning("%s\nTrying again for up to %g s.", error, timeout)
+                    log.warning("%s\nRetrying for up to %g s.", error, timeout)
                     is_logged = True
             await asyncio.sleep(BROKER_POLL_SECONDS)
 
@@ -73,11 +73,11 @@ class AccessMonitor:
                 await self.require()
             except (ClusterUnavailableError, MissingAclError) as error:
                 if self._problem is None:
-                    log.error("the access to the cluster is lost: %s", error)  # noqa: TRY400
+                    log.error("access to the cluster is lost: %s", error)  # noqa: TRY400
                 self._problem = str(error)
             else:
                 if self._problem is not None:
-                    log.info("the access to the cluster is back")
+                    log.info("access to the cluster is restored")
                 self._problem = None
 
     def problem(self) -> str | None:

@@ -59,7 +59,7 @@ def explain_refusal(error: BaseException, kafka: KafkaSettings) -> str:
     """Return why a reachable cluster rejects the client, and the remedy."""
     kind = AUTHORIZATION_ERRORS.get(type(error))
     if kind is None:
-        return f"the cluster at {kafka.bootstrap} refuses: {error!r}"
+        return f"the cluster at {kafka.bootstrap} rejects the request: {error!r}"
     names = _names(error)
     return (
         f"the cluster at {kafka.bootstrap} does not authorize {describe_login(kafka)} "

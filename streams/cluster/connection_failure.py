@@ -81,8 +81,8 @@ async def _find_advertised(
         if failure is not None:
             return replace(
                 failure,
-                text=f"{bootstrap} answers, but names {host}:{port} as a broker's address (its "
-                f"advertised.listeners): {failure.text}",
+                text=f"{bootstrap} answers, but {host}:{port} is the address of a broker in its "
+                f"advertised.listeners: {failure.text}",
             )
     return None
 
@@ -137,9 +137,9 @@ class _Probe:
                 return self._certificate_refused(error)
             case IllegalSaslStateError():
                 return (
-                    f"{self._address} asks for no login: set kafka.security_protocol to "
+                    f"{self._address} requires no login: set kafka.security_protocol to "
                     f"{'SSL' if self._protocol.endswith('SSL') else 'PLAINTEXT'}, "
-                    "or dial the port of the listener with SASL"
+                    "or use the port of the listener with SASL"
                 )
         return None
 
@@ -150,12 +150,12 @@ class _Probe:
             case socket.gaierror():
                 why = f"the name cannot be resolved ({error.strerror})"
             case TimeoutError():
-                why = f"nothing came within {ANSWER_SECONDS:g} s"
+                why = f"no response within {ANSWER_SECONDS:g} s"
             case _:
                 return None
         return (
             f"no broker answers at {self._address}: {why}.\n"
-            "Start one with `clipmill up`, or name yours with --bootstrap HOST:PORT."
+            "Start one with `clipmill up`, or name another one with --bootstrap HOST:PORT."
         )
 
     def _login_refused(self, error: SaslAuthenticationFailed) -> str:
@@ -163,12 +163,12 @@ class _Probe:
         detail = str(error.args[0]) if error.args else ""
         if mechanism == "OAUTHBEARER":
             return (
-                f"{self._address} refuses the token (OAUTHBEARER): {detail}; check the token's "
+                f"{self._address} rejects the token (OAUTHBEARER): {detail}; check the token's "
                 "issuer, audience, scope and expiry against the listener's sasl.oauthbearer.* "
                 "settings"
             )
         return (
-            f"{self._address} refuses the login of {self._options['sasl_plain_username']!r} "
+            f"{self._address} rejects the login of {self._options['sasl_plain_username']!r} "
             f"({mechanism}): {detail}; check kafka.sasl_username, kafka.sasl_password and whether "
             f"the cluster keeps {mechanism} credentials of this user"
         )
@@ -224,11 +224,11 @@ class _Probe:
         context = self._options["ssl_context"]
         if not getattr(context, "has_certificate", False):
             return (
-                f"{self._address} asks for a client certificate ({detail}): set kafka.cert_file "
+                f"{self._address} requires a client certificate ({detail}): set kafka.cert_file "
                 "and kafka.key_file"
             )
         return (
-            f"{self._address} refuses the client certificate kafka.cert_file ({detail}): it must "
+            f"{self._address} rejects the client certificate kafka.cert_file ({detail}): it must "
             "be valid now and signed by a root that the listener's truststore holds"
         )
 
@@ -242,16 +242,16 @@ class _Probe:
         has, other = ("TLS", "SSL") if not wants_tls else ("no TLS", "PLAINTEXT")
         protocol = f"SASL_{other}"
         if not self._protocol.startswith("SASL"):
-            protocol = f"{other}, or {protocol} where a login is asked for"
+            protocol = f"{other}, or {protocol} where a login is required"
         return (
             f"{self._address} speaks {has}, but kafka.security_protocol is {self._protocol}: set "
-            f"it to {protocol}; or dial the port of another listener"
+            f"it to {protocol}; or use the port of another listener"
         )
 
     async def _explain_closed(self, causes: list[BaseException]) -> str:
         if not self._protocol.startswith("SASL") and (offers := await self._enabled_mechanisms()):
             return (
-                f"{self._address} asks for a login: set kafka.security_protocol to "
+                f"{self._address} requires a login: set kafka.security_protocol to "
                 f"SASL_{self._protocol} and kafka.sasl_mechanism to one of {', '.join(offers)}"
             )
         cause = causes[-1]

@@ -181,7 +181,7 @@ class TokenEndpoint(AbstractTokenProvider):
             except TokenError as error:
                 if token is None or self._clock() >= token.expires_at:
                     raise
-                log.warning("the token of before stays in use: %s", error)
+                log.warning("the previous token stays in use: %s", error)
                 return token.text
             return self._token.text
 
@@ -260,7 +260,7 @@ class _ErrorTranslatingProvider(AbstractTokenProvider):
                 f"the token provider {self._name} fails: {type(error).__name__}: {error}"
             ) from error
         if not isinstance(token, str) or not token:
-            raise TokenError(f"the token provider {self._name} gives no text but {type(token)}")
+            raise TokenError(f"the token provider {self._name} returns no text but {type(token)}")
         return token
 
     def extensions(self) -> dict[str, str]:
@@ -278,7 +278,7 @@ def load_provider(
     found = {each.name: each for each in (points or entry_points(group=GROUP))}
     if name not in found:
         raise TokenProviderError(
-            f"kafka.token_provider {name} is not installed; there are "
+            f"kafka.token_provider {name} is not installed; available: "
             + (", ".join(sorted(found)) or f"none (entry points of the group {GROUP})")
         )
     try:
@@ -291,7 +291,8 @@ def load_provider(
         ) from error
     if not isinstance(provider, AbstractTokenProvider):
         raise TokenProviderError(
-            f"the token provider {name} ({found[name].value}) is no aiokafka AbstractTokenProvider"
+            f"the token provider {name} ({found[name].value}) is not an aiokafka "
+            "AbstractTokenProvider"
         )
     return _ErrorTranslatingProvider(name, provider)
 

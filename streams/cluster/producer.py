@@ -169,7 +169,7 @@ class ReliableProducer:
         waited = 0.0 if since is None else time.monotonic() - since
         if waited < UNAVAILABLE_SECONDS:
             return None
-        return f"the cluster at {self._bootstrap} does not take records for {waited:.0f} s"
+        return f"the cluster at {self._bootstrap} has not accepted records for {waited:.0f} s"
 
     async def available(self) -> None:
         """Return when no write has waited for long."""

@@ -93,8 +93,8 @@ class ReplyTopics:
     def _close(self, topic: str, reason: str) -> None:
         if not self._is_closed(topic):
             log.error(
-                "the reply topic %s takes no results (%s); they go to the results topic. "
-                "Create it with `clipmill topics apply`, or take it from kafka.reply_topics.",
+                "the reply topic %s cannot be written (%s); its results go to the results topic. "
+                "Create it with `clipmill topics apply`, or remove it from kafka.reply_topics.",
                 topic,
                 reason,
             )

@@ -179,7 +179,7 @@ async def _follow(kafka: KafkaSettings, shared_state: SharedState, complete: asy
         try:
             await _read(kafka, shared_state, complete)
         except KafkaError as error:
-            log.warning("signals cannot be read, trying again: %r", error)
+            log.warning("signals cannot be read, retrying: %r", error)
             await asyncio.sleep(RETRY_SECONDS)
 
 

@@ -37,7 +37,7 @@ def exit_after_timeout(seconds: float, component: str) -> Iterator[None]:
 def _end_process(seconds: float, component: str) -> None:
     log.critical(
         "%s did not stop within %g s, probably because the cluster does not answer: ending the "
-        "process. Nothing is lost; what was not committed is done again after the next start.",
+        "process. No record is lost: what was not committed is processed after the next start.",
         component,
         seconds,
     )

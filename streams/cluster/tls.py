@@ -80,10 +80,10 @@ class RotatingContext(ssl.SSLContext):
         try:
             self._load_certificate()
         except TlsError as error:
-            log.warning("the client certificate of before stays in use: %s", error)
+            log.warning("the previous client certificate stays in use: %s", error)
             return
         self._versions = versions
-        log.info("kafka.cert_file %s was loaded again", self._kafka.cert_file)
+        log.info("kafka.cert_file %s was reloaded", self._kafka.cert_file)
 
     def _load_certificate(self) -> None:
         # A failed load may leave a new certificate with an old key: load a scratch context first.

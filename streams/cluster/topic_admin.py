@@ -100,7 +100,7 @@ def _raise_problems(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
     if problems:
         lines = [f"{each.topic.kafka_name(kafka.topic_prefix)}: {each.reason}" for each in problems]
         raise TopicsError(
-            "topics are not as they must be:\n  "
+            "topics are missing or misconfigured:\n  "
             + "\n  ".join(lines)
             + f"\nRun `clipmill topics apply --bootstrap {kafka.bootstrap}`; it creates what is "
             "missing and never changes what exists."

@@ -71,11 +71,11 @@ class OffsetReset:
         if self.reason == "expired":
             return (
                 f"{name}: records at offsets {self.expected} to {self.start - 1} expired before "
-                f"they were read; reading goes on at {self.start}. Raise retention.ms of the topic"
+                f"they were read; consumption resumes at {self.start}. Raise retention.ms"
             )
         return (
             f"{name}: the log ends at {self.end}, before the committed offset {self.expected}: it "
-            f"was truncated, or the topic was created again; all of it is read, from {self.start}"
+            f"was truncated, or the topic was recreated; it is read from the start, {self.start}"
         )
 
 

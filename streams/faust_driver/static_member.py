@@ -79,7 +79,7 @@ class StaticMember:
         """Become a dynamic member: another process has joined with the id."""
         log.error(
             "another worker uses the group instance id %r and took the partitions of this one, "
-            "which goes on without an id: give each worker its own kafka.group_instance_id, "
+            "which continues without an id: give each worker its own kafka.group_instance_id, "
             "or none",
             self.instance_id,
         )
@@ -129,7 +129,9 @@ def _lease(directory: Path) -> tuple[FileLock, str, str]:
         if lock.try_acquire():
             # The same id in all groups, so that `AlignedAssignor` assigns them alike.
             return lock, lease, _persistent_id(directory.parent / f"{lease}.id")
-    raise InstanceIdError(f"{INSTANCES_MAX} workers use {directory}: give others a data directory")
+    raise InstanceIdError(
+        f"{INSTANCES_MAX} workers use {directory}: give further ones another data directory"
+    )
 
 
 def _lease_configured(directory: Path, configured_id: str) -> tuple[FileLock, str, str]:

@@ -124,7 +124,7 @@ class TableRecovery(Service):
             is_transient = not isinstance(error, KafkaError) or error.retriable
             if not is_transient and not isinstance(error, IllegalStateError):
                 raise
-            log.warning("%s: the recovery of the tables starts again: %r", self.app.conf.id, error)
+            log.warning("%s: the recovery of the tables is restarted: %r", self.app.conf.id, error)
             return False
         return True
 

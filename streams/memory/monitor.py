@@ -180,7 +180,7 @@ class MemoryMonitor:
         """End a pause that no sample can end, because sampling fails."""
         since = self._pressure.paused_at
         if since is not None and self._clock() - since >= self._settings.give_up_seconds:
-            reason = f"memory was nearly used up, and cannot be looked at any more: {error!r}"
+            reason = f"memory was near its limit, and can no longer be measured: {error!r}"
             raise MemoryExhaustedError(reason) from error
 
     async def _sample(self) -> MemorySample:
@@ -209,15 +209,15 @@ class MemoryMonitor:
         self._release()
         after = await self._sample()
         freed = mebibytes(before.used_bytes - after.used_bytes)
-        log.warning("memory is short, caches were evicted: %s freed, %s", freed, after)
+        log.warning("memory pressure, caches were evicted: %s freed, %s", freed, after)
         return after
 
     def _apply(self, action: Action, sample: MemorySample) -> None:
         match action:
             case "pause":
-                self._users.pause(f"memory: {sample}; records wait until it is less")
+                self._users.pause(f"memory pressure: {sample}")
             case "resume":
-                log.warning("memory is free again: %s", sample)
+                log.warning("memory pressure is over: %s", sample)
                 self._users.resume()
             case "give_up":
                 raise MemoryExhaustedError(_exhausted(sample, self._settings))
@@ -250,7 +250,7 @@ class MemoryMonitor:
 
 def _exhausted(sample: MemorySample, settings: MemorySettings) -> str:
     return (
-        f"{sample}, and that did not become less in {settings.give_up_seconds:g} s in which nothing"
-        " was taken in; the process ends, to be started afresh. Raise memory.limit_bytes or the"
-        " container's limit, or lower stage.concurrency or engine.processes"
+        f"{sample}, and use did not fall in {settings.give_up_seconds:g} s of paused consumption;"
+        " the process exits, to be restarted. Raise memory.limit_bytes or the container's limit,"
+        " or lower stage.concurrency or engine.processes"
     )

@@ -42,7 +42,7 @@ class MemoryUsers:
                 try:
                     callback()
                 except Exception:
-                    log.exception("a relief failed, the memory that it would free stays in use")
+                    log.exception("a cache release failed, its memory stays in use")
 
     def pause(self, reason: str) -> None:
         """Pause the intakes of all stages, also of those that open later; human-readable reason."""

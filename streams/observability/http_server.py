@@ -120,8 +120,8 @@ async def _serve_on_free_port(runner: web.AppRunner, host: str, taken: str) -> N
     except OSError as error:
         raise _cannot_listen(taken, error) from None
     log.warning(
-        "the default HTTP address %s is taken; health and metrics are on port %d, "
-        "name another one with --http HOST:PORT",
+        "the default HTTP address %s is in use; health and metrics are on port %d, "
+        "set another one with --http HOST:PORT",
         taken,
         runner.addresses[0][1],
     )

@@ -136,7 +136,7 @@ class LagMonitor:
             self._ends = await offsets.ends(partitions)
         except Exception as error:  # noqa: BLE001  (the cluster may be away; ask again later)
             # The last known end offsets are kept, so that ages go on growing.
-            log.warning("the lag cannot be measured, asking again: %r", error)
+            log.warning("the lag cannot be measured, retrying: %r", error)
         for stage, progress in stages.items():
             self._export_tables(stage, progress.tables)
             await self._export_sources(stage, progress.sources, offsets)

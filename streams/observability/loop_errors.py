@@ -18,6 +18,6 @@ def handle_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) 
     """
     error = context.get("exception")
     if isinstance(error, RuntimeError) and str(error).endswith(_CLOSED) and "protocol" in context:
-        log.debug("a lost connection was written to: %s", error)
+        log.debug("write to a closed connection: %s", error)
     else:
         loop.default_exception_handler(context)

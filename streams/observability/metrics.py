@@ -90,7 +90,7 @@ LAST_PROCESSED = _gauge(
 BUGS = _counter("stage_bugs_total", "Unexpected exceptions; each one is also on errors.", "stage")
 RESTARTS = _counter("stage_restarts_total", "Restarts of a stage after a crash.", "stage")
 READY = _gauge("stage_ready", "1 when the stage has its partitions and tables.", "stage")
-INTAKE_PAUSED = _gauge("stage_intake_paused", "1 while the stage takes no records.", "stage")
+INTAKE_PAUSED = _gauge("stage_intake_paused", "1 while the intake of the stage is paused.", "stage")
 BACKLOG = _gauge(
     "stage_backlog_records", "Records of its input topic that a stage has not finished.", "stage"
 )
@@ -134,23 +134,23 @@ OUTCOMES_DROPPED = _counter(
 )
 REPEATED_REQUESTS = _counter(
     "repeated_requests_total",
-    "Requests under a taken id, which get no outcome, by content: same or other.",
+    "Requests with an id in use, which get no outcome, by content: same or other.",
     "content",
 )
 BATCHES = _counter("batches_finished_total", "Batches whose last member was decided.")
 REPLIES_REDIRECTED = _counter(
     "replies_redirected_total",
-    "Results that went to the results topic: the reply topic is away, or the result too large.",
+    "Results that went to the results topic: reply topic unavailable, or result too large.",
     "reason",
 )
 END_TO_END = _histogram(
     "request_duration_seconds",
-    "From request to result, by what was asked for and whether a cache knew the page.",
+    "Time from request to result, by action and by use of a cache for the page.",
     *("status", "action", "cache"),
 )
 STEP_DURATION = _histogram(
     "step_duration_seconds",
-    "Work of a step for one request.",
+    "Duration of a step for one request.",
     *("step", "action", "cache", "outcome"),
 )
 OPEN_REQUESTS = _gauge("requests_open", "Requests without an outcome, of this ledger.")
@@ -161,7 +161,9 @@ RETRY_ATTEMPTS = _counter(
     "Retries that use up an attempt, by its number: 1 is the first retry of the step.",
     *("step", "attempt"),
 )
-DEAD_LETTERS = _counter("dead_letters_total", "Records put on the dead-letter topic.", "reason")
+DEAD_LETTERS = _counter(
+    "dead_letters_total", "Records published to the dead-letter topic.", "reason"
+)
 SPANS_DROPPED = _counter("trace_spans_dropped_total", "Spans that were not exported.", "reason")
 UNDECODABLE_BATCHES = _counter(
     "undecodable_batches_total", "Record batches that could not be decoded.", "topic"
@@ -221,19 +223,19 @@ ATTEMPT_ERRORS = _gauge(
     "egress",
     "error_type",
 )
-TASKS_RUNNING = _gauge("tasks_running", "Network operations under way.", "operation")
+TASKS_RUNNING = _gauge("tasks_running", "Network operations in flight.", "operation")
 TASKS_WAITING = _gauge("tasks_waiting", "Network operations that wait for a slot.", "operation")
-TASKS_LIMIT = _gauge("tasks_limit", "Network operations at a time.", "operation")
+TASKS_LIMIT = _gauge("tasks_limit", "Maximum of concurrent network operations.", "operation")
 RATE_LIMIT = _gauge(
     "rate_limit_per_second",
-    "Requests a second that all workers may make together.",
+    "Rate limit of all workers together, in requests per second.",
     "platform",
     "operation",
     "egress",
 )
 RATE_ALLOWED = _gauge(
     "rate_allowed_per_second",
-    "Requests a second that this process may make at present.",
+    "Present rate limit of this process, in requests per second.",
     "platform",
     "operation",
     "egress",
@@ -264,7 +266,7 @@ ENGINE_PROCESSES = _gauge("engine_processes", "Running engine processes.")
 ENGINE_RESTARTS = _gauge("engine_restarts", "Engine processes replaced since the start.")
 ENGINE_INFO = _gauge("engine_info", "1; versions as labels.", "yt_dlp", "curl_cffi")
 ENGINE_IMPERSONATION = _gauge(
-    "engine_impersonation", "1 when the engine's requests can look like a browser's, else 0."
+    "engine_impersonation", "1 when the engine's requests can impersonate a browser, else 0."
 )
 ENGINE_CHALLENGE_SECONDS = _histogram(
     "engine_challenge_seconds",
@@ -272,7 +274,7 @@ ENGINE_CHALLENGE_SECONDS = _histogram(
 )
 ENGINE_NATIVE_PROOF_OF_WORK = _gauge(
     "engine_native_proof_of_work",
-    "1 when challenges are solved by the compiled library, 0 when in Python.",
+    "1 when the compiled library computes proofs of work, 0 when Python does.",
 )
 PRODUCER_BATCH_RECORDS = _histogram(
     "producer_batch_records", "Records of a batch that was sent.", buckets=SIZE_BUCKETS
@@ -282,7 +284,7 @@ PRODUCER_BATCH_BYTES = _histogram(
 )
 PRODUCER_ACK_SECONDS = _histogram(
     "producer_ack_seconds",
-    "From sending a produce request to its acknowledgement by all replicas.",
+    "Time from sending a produce request to its acknowledgement by all replicas.",
     buckets=SHORT_BUCKETS,
 )
 LOOP_DELAY = _histogram(
@@ -318,10 +320,10 @@ PLUGIN_TROUBLES = _counter(
     "trouble",
 )
 REQUEST_SECONDS = _histogram(
-    "request_seconds", "Time of one attempt over the network.", "platform", "operation", "outcome"
+    "request_seconds", "Duration of one network attempt.", "platform", "operation", "outcome"
 )
 REQUESTS_IN_FLIGHT = _gauge(
-    "requests_in_flight", "Attempts over the network under way.", "platform", "operation"
+    "requests_in_flight", "Network attempts in flight.", "platform", "operation"
 )
 REQUEST_QUANTILE = _gauge(
     "request_quantile_seconds",

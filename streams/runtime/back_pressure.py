@@ -330,7 +330,7 @@ class BackPressure:
         if now - self._warned >= WARN_SECONDS:
             self._warned = now
             log.warning(
-                "the backlogs of later stages cannot be measured, asking again; after %.0f s"
+                "the backlogs of later stages cannot be measured, retrying; after %.0f s"
                 " nothing is held back: %r",
                 UNKNOWN_SECONDS,
                 error,

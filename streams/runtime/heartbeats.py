@@ -179,7 +179,7 @@ class Heartbeats:
             except Exception as error:  # noqa: BLE001  (an outage; retried)
                 self._failures, self._error = self._failures + 1, error
                 if self._failures == LOGGED_FAILURE:
-                    log.warning("heartbeats cannot be sent or observed, trying again: %r", error)
+                    log.warning("heartbeats cannot be sent or observed, retrying: %r", error)
             await asyncio.sleep(self._interval)
 
     async def beat(self) -> None:
@@ -232,7 +232,9 @@ class Heartbeats:
             if late:
                 numbers = ", ".join(map(str, sorted(late)))
                 seconds = max(late.values())
-                found[stage] = f"answers no heartbeat for {seconds:.0f} s, on partition {numbers}"
+                found[stage] = (
+                    f"has committed no heartbeat for {seconds:.0f} s, on partition {numbers}"
+                )
         if (unknown := self._clock() - self._observed_at) >= self._limit + self._gap_seconds_max:
             reason = "" if self._error is None else f": {self._error!r}"
             found[COMPONENT] = f"not observed for {unknown:.0f} s{reason}"

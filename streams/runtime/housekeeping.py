@@ -69,7 +69,7 @@ class Housekeeping:
                 self._fail(error)
             except Exception:
                 self._metrics.bugs.inc()
-                log.exception("%s: housekeeping failed, next time again", self._stage)
+                log.exception("%s: housekeeping failed, retried at the next interval", self._stage)
 
     async def _sweep(self, sweep: PeriodicTask) -> None:
         if not self._ready.is_set():

@@ -284,7 +284,9 @@ class RecordProcessor:
             except StageFailedError:
                 raise
             except Exception:
-                log.exception("%s: %s cannot be reported so", self._stage.name, record.position)
+                log.exception(
+                    "%s: no report of %s was published", self._stage.name, record.position
+                )
         return await self.write([dead_letter(stub(record), error, self._stage.name)], record)
 
     async def _write_undecodable(self, record: Incoming, batch: UndecodableBatch) -> int:

@@ -314,7 +314,7 @@ class StageRunner:
             except StalledError as error:
                 self.consumption.fail(error)
             except Exception as error:  # noqa: BLE001  (an outage; retried)
-                log.warning("%s: cannot see how far it is: %r", self.stage.name, error)
+                log.warning("%s: its progress cannot be read: %r", self.stage.name, error)
 
     async def _positions(self) -> dict[Partition, Position]:
         if not self.ready.is_set() or self._intake.paused:

@@ -60,7 +60,7 @@ class StallDetector:
         for (topic, number), (position, since) in self._since.items():
             if now - since >= self._stall_seconds:
                 raise StalledError(
-                    f"{topic}-{number} stands still for {now - since:.0f} s: committed "
+                    f"{topic}-{number} has been stalled for {now - since:.0f} s: committed "
                     f"{position.committed}, delivered {position.delivered}, end {position.end}"
                 )
 

@@ -169,7 +169,7 @@ class Worker:
             wait = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
             failures += 1
             StageMetrics(stage.name).restarts.inc()
-            log.error("%s stopped, starting again in %.1f s: %r", stage.name, wait, error)
+            log.error("%s failed, restart in %.1f s: %r", stage.name, wait, error)
             await asyncio.sleep(wait)
 
     async def _run_once(
@@ -215,4 +215,4 @@ def _is_cancelled() -> bool:
 
 
 def _is_starting() -> str:
-    return "is being started"
+    return "is starting"

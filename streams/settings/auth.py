@@ -18,7 +18,9 @@ def _reject_duplicate_names(files: tuple[Path, ...]) -> tuple[Path, ...]:
     names = Counter(file.stem for file in files)
     twice = sorted(name for name, count in names.items() if count > 1)
     if twice:
-        raise ValueError(f"two files are named {', '.join(twice)}; the name is the account's")
+        raise ValueError(
+            f"two files are named {', '.join(twice)}; the file name is the name of the account"
+        )
     return files
 
 

@@ -8,9 +8,11 @@ from streams.settings.kinds import Bytes, Group, Rate, Seconds
 class DownloadSettings(Group):
     """Media downloads."""
 
-    connect_timeout_seconds: Seconds = Field(10, description="Timeout of connecting.")
-    stall_timeout_seconds: Seconds = Field(20, description="Longest time without a byte received.")
-    deadline_seconds: Seconds = Field(3_600, description="Time for one file.")
+    connect_timeout_seconds: Seconds = Field(10, description="Connect timeout.")
+    stall_timeout_seconds: Seconds = Field(
+        20, description="Read timeout: longest time without a received byte."
+    )
+    deadline_seconds: Seconds = Field(3_600, description="Timeout of one file.")
     file_bytes: Bytes = Field(
         2_000_000_000, description="Maximum bytes of all files of one post together."
     )

@@ -56,8 +56,8 @@ def _check_proxy(url: str, name: str = "it") -> None:
     scheme = url.partition("://")[0]
     if scheme in {"socks5", "socks"}:
         raise ValueError(
-            f"{name} has names resolved here, where each platform has the addresses of another"
-            " region; write socks5h:// to have the proxy resolve them"
+            f"{name} would resolve host names here, to addresses of another region than the proxy;"
+            " write socks5h:// to resolve them at the proxy"
         )
     if scheme not in PROXY_SCHEMES or "://" not in url:
         raise ValueError(f"{name} must start with http://, https:// or socks5h://")
@@ -71,7 +71,7 @@ def _check_login(url: str, name: str) -> None:
     parts = urlsplit(url)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if bool(user) != bool(password):
-        raise ValueError(f"{name} has half a login; give user and password, or neither")
+        raise ValueError(f"{name} has an incomplete login; set user and password, or neither")
     for each in (user, password):
         if len(each) > LOGIN_CHARACTERS_MAX or not each.isascii():
             raise ValueError(

@@ -26,9 +26,9 @@ class EngineSettings(Group):
     )
     request_timeout_seconds: Seconds = Field(15, description="Timeout of one page request.")
     deadline_seconds: Seconds = Field(
-        40, description="Time for one extraction; after it the worker process is killed."
+        40, description="Timeout of one extraction, after which the worker process is killed."
     )
-    page_bytes: Bytes = Field(8 * 2**20, description="Largest page that is read.")
+    page_bytes: Bytes = Field(8 * 2**20, description="Maximum size of a page.")
     canaries: tuple[str, ...] = Field(
-        (), description="URLs that `clipmill engine check` reads if none are given."
+        (), description="URLs that `clipmill engine check` extracts if none are given."
     )

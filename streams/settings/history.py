@@ -8,7 +8,7 @@ from streams.settings.kinds import Count, Group
 class HistorySettings(Group):
     """The history of requests in `data_dir`, which `clipmill requests` reads."""
 
-    requests: Count = Field(200_000, description="Requests that are kept, 1 KB each.")
+    requests: Count = Field(200_000, description="Maximum number of requests, 1 KB each.")
     days: Count = Field(
         7, description="Days for which a request is kept; the topics keep their records for 7."
     )

@@ -22,7 +22,7 @@ class KafkaSettings(Group):
     """The Kafka cluster and the connections to it."""
 
     bootstrap: str = Field("127.0.0.1:9092", description="Brokers, HOST:PORT[,HOST:PORT…].")
-    topic_prefix: str = Field("clipmill.", description="First part of topic and group names.")
+    topic_prefix: str = Field("clipmill.", description="Prefix of topic and group names.")
     partitions: Count = Field(4, description="Partitions of topics that clipmill creates.")
     replication_factor: Count = Field(1, description="Replicas of topics that clipmill creates.")
     reply_topics: tuple[TopicName, ...] = Field(
@@ -30,8 +30,8 @@ class KafkaSettings(Group):
     )
     session_timeout_seconds: Seconds = Field(
         10,
-        description="A worker without a heartbeat for this long loses its partitions. Brokers "
-        "reject less than their group.min.session.timeout.ms, 6 s by default.",
+        description="Session timeout: a worker without a heartbeat for this long loses its "
+        "partitions. Brokers reject less than their group.min.session.timeout.ms, 6 s by default.",
     )
     start_timeout_seconds: Seconds = Field(
         60,
@@ -52,7 +52,7 @@ class KafkaSettings(Group):
     client_id: str = Field(
         "clipmill",
         min_length=1,
-        description="First part of the names under which clients appear in quotas and broker logs.",
+        description="Prefix of client ids, which appear in quotas and broker logs.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Protocol of the connections to brokers."

@@ -36,4 +36,4 @@ def check_url(url: str, name: str = "it") -> None:
     else:
         is_whole = "@" not in f"{parts.path}{parts.query}{parts.fragment}"
     if not is_whole:
-        raise ValueError(f"{name} is no URL; encode / ? # @ in its password (%2F %3F %23 %40)")
+        raise ValueError(f"{name} is not a URL; encode / ? # @ in its password (%2F %3F %23 %40)")

@@ -1,4 +1,4 @@
-"""Loads the settings; errors name the setting that is unknown or has a bad value."""
+"""Loads the settings; errors name the setting that is unknown or invalid."""
 
 import difflib
 import os
@@ -12,7 +12,7 @@ from streams.settings.model import CONFIG_FILE_VARIABLE, ENV_PREFIX, Settings, c
 
 
 class SettingsError(Exception):
-    """A setting is unknown or has a bad value; the text names it."""
+    """A setting is unknown or invalid; the text names it."""
 
 
 class UnknownSettingError(SettingsError):
@@ -42,7 +42,7 @@ def _explain(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == _UNKNOWN:
         return _unknown(name, [".".join(path) for path, _ in setting_paths()])
-    return f"{name} has a bad value: {error['msg'].removeprefix('Value error, ')}"
+    return f"{name} has an invalid value: {error['msg'].removeprefix('Value error, ')}"
 
 
 _UNKNOWN = "extra_forbidden"
@@ -66,7 +66,7 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 def _reject_missing_file() -> None:
     file = config_file()
     if (CONFIG_FILE_VARIABLE in os.environ or file.exists()) and not file.is_file():
-        raise SettingsError(f"the settings are to be read from {file}, which is no file")
+        raise SettingsError(f"the settings file {file} does not exist, or is not a file")
 
 
 def setting_paths(

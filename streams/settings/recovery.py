@@ -13,7 +13,9 @@ class BreakerSettings(Group):
 
     window_calls: Count = Field(100, description="Size of the sliding window, in attempts.")
     window_seconds: Seconds = Field(60, description="Length of the sliding window.")
-    minimum_calls: Count = Field(20, description="Fewer attempts in the window never open it.")
+    minimum_calls: Count = Field(
+        20, description="Minimum attempts in the window before it can open."
+    )
     failure_ratio: Share = Field(0.5, description="Share of failed attempts that opens it.")
     slow_ratio: Share = Field(0.9, description="Share of slow attempts that opens it.")
     slow_seconds: Seconds = Field(20, description="A page or link that takes longer is slow.")
@@ -28,7 +30,9 @@ class BreakerSettings(Group):
     trial_seconds: Seconds = Field(
         60, description="Lease of a trial call; one without a result by then is void."
     )
-    retry_share: Share = Field(0.2, description="Largest share of retries among attempts.")
+    retry_share: Share = Field(
+        0.2, description="Retry budget: largest share of retries among attempts."
+    )
     retry_floor: Count = Field(10, description="Retries in the window that are always allowed.")
 
 
@@ -36,7 +40,7 @@ class DeadLetterSettings(Group):
     """Dead letters: their rate limit per stage, and their replays."""
 
     limit: Count = Field(
-        100, description="Dead letters of a stage within window_seconds that stop its intake."
+        100, description="Dead letters of a stage within window_seconds that pause its intake."
     )
     window_seconds: Seconds = Field(60, description="Window in which dead letters are counted.")
     replays: Count = Field(1, description="Replays of one dead letter without --force.")
@@ -48,7 +52,10 @@ class RetrySettings(Group):
     waits_seconds: dict[ErrorCode, tuple[Wait, ...]] = Field(
         {}, description='Backoff before each retry by error code, {"network.server": [5, 30]}.'
     )
-    total_seconds: Seconds = Field(86_400, description="No retry later than this after the start.")
+    total_seconds: Seconds = Field(
+        86_400, description="Maximum time from the start to the last retry."
+    )
     jitter: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.2, description="Random variation of the backoff, as a share, to spread retries in time."
+        0.2,
+        description="Jitter: random variation of the backoff, as a share, to spread retries.",
     )

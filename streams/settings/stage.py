@@ -14,7 +14,8 @@ class StageSettings(Group):
         128, description="Unfinished records of a stage up to which no earlier stage is held back."
     )
     backlog_seconds: Seconds = Field(
-        1, description="The same as time: the records done within it. The larger bound counts."
+        1,
+        description="The same as time: the records processed within it. The larger bound applies.",
     )
     shutdown_grace_seconds: Seconds = Field(
         5, description="Time to finish events in flight on SIGTERM."

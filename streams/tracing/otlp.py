@@ -51,7 +51,7 @@ def is_enabled(environment: Mapping[str, str]) -> bool:
         raise _config_error(f"OTLP by {protocol} is not supported; set {PROTOCOLS[0]}={HTTP}")
     if not _is_installed():
         raise _config_error(
-            f"{named} asks for traces, but OpenTelemetry is not installed;"
+            f"{named} requests traces, but OpenTelemetry is not installed;"
             " run `pip install 'clipmill[tracing]'`, or unset the variable"
         )
     return True

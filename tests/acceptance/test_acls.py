@@ -274,12 +274,12 @@ async def test_password_changed_at_runtime_is_reported(
     await asyncio.to_thread(pipeline.secured.add_user, "clipmill", "changed")
     try:
         problem = await wait_for_access_problem(
-            client, worker, "refuses the login of 'clipmill' (SCRAM-SHA-512)"
+            client, worker, "rejects the login of 'clipmill' (SCRAM-SHA-512)"
         )
         assert PASSWORD not in problem
     finally:
         await asyncio.to_thread(pipeline.secured.add_user, "clipmill")
     await wait_until_healthy(client, worker)
     log = worker.log.read_text()
-    assert log.count("the access to the cluster is lost: localhost") == 1, "one line, not many"
+    assert log.count("access to the cluster is lost: localhost") == 1, "one line, not many"
     assert PASSWORD not in log

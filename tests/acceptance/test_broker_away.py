@@ -86,7 +86,7 @@ async def test_broker_outage_delays_requests_and_loses_none(
         await _wait_until_logged(worker, "accepts records again after")
     print(f"{len(logged)} log lines in the outage")
     assert len(logged) <= LOG_LINES_PER_MINUTE * max(1.0, OUTAGE_SECONDS / 60), "\n".join(logged)
-    assert [line for line in logged if "does not take records for" in line], "\n".join(logged)
+    assert [line for line in logged if "has not accepted records for" in line], "\n".join(logged)
 
 
 def _requests() -> list[dict[str, Any]]:

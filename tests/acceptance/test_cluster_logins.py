@@ -53,7 +53,7 @@ async def test_wrong_password_is_one_readable_error(
     wrong = pipeline.login("PLAIN").variables | {"CLIPMILL_KAFKA__SASL_PASSWORD": "wrong one"}
     status, output, errors = await pipeline.clipmill(*command, **wrong)
     assert (status, output) == (1, "")
-    assert "refuses the login of 'clipmill' (PLAIN)" in errors
+    assert "rejects the login of 'clipmill' (PLAIN)" in errors
     assert "check kafka.sasl_username, kafka.sasl_password" in errors
     assert "Traceback" not in errors
     assert "wrong one" not in errors

@@ -82,7 +82,7 @@ async def test_cookie_file_of_another_site_is_no_account(
     outcome = await client.request(page(video_id("members", serial=30)), action="info")
     assert outcome["error"]["error_type"] == "content.login_required"
     assert str(accounts) not in str(outcome)
-    assert f"{path} is no account for tiktok" in _log(pipeline)
+    assert f"{path} is not an account for tiktok" in _log(pipeline)
     path.unlink()
 
 

@@ -116,7 +116,7 @@ REFUSED: dict[str, tuple[str, str, str, str]] = {
     "effect": (f"{WWW}/sticker/a-7", "rejected", "content.unsupported", "an effect page"),
     "tag": (f"{WWW}/tag/cats", "rejected", "content.unsupported", "a tag page"),
     "home": (WWW, "rejected", "content.unsupported", "the home page"),
-    "nobody": (f"{WWW}/@_", "rejected", "request.invalid", "user name is none"),
+    "nobody": (f"{WWW}/@_", "rejected", "request.invalid", "user name is not valid"),
     "sec-uid": (f"tiktokuser:{SEC_UID}", "rejected", "request.invalid", "neither https nor http"),
     "no-id": (f"{WWW}/@name/photo/0", "rejected", "request.invalid", "not a number from 1"),
     "removed": (page(video_id("deleted")), "failed", "content.not_found", "it was deleted"),
@@ -315,7 +315,7 @@ async def test_live_photo_has_a_motion_file(client: PipelineClient) -> None:
     ("name", "message"),
     [
         ("photos-gap-whole", "no address for picture 2, and degrade is off"),
-        ("photos-no-video", "a post of pictures of which there is no video"),
+        ("photos-no-video", "a photo post without a video"),
     ],
 )
 async def test_unsatisfiable_options_of_a_photo_post_fail(

@@ -151,7 +151,7 @@ async def test_large_correlation_id_is_rejected(
     publish(pipeline, request_body(id="large", url=page(video_id())), headers)
     details = (await client.outcome("large"))["error"]["technical_details"]
     assert details["field"] == "header kafka_correlationId"
-    assert "1025 bytes, at most 1024" in details["reason"]
+    assert "1025 bytes; the maximum is 1024" in details["reason"]
 
 
 async def test_cancelled_request_and_its_retry_keep_the_reply_topic(

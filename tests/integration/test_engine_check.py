@@ -105,7 +105,7 @@ async def test_without_json_the_report_is_a_table(check: Any) -> None:
     assert found.status == 1
     for word in ("yt-dlp ", "impersonation available", "the installation", "ok", "not_found"):
         assert word in found.output
-    assert "challenges are solved by" in found.output
+    assert "proof of work is computed by" in found.output
     assert found.errors == ""
 
 

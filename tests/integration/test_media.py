@@ -221,7 +221,7 @@ async def test_host_denied_by_the_proxy_is_a_config_error(standin: Standin, tmp_
     source = msgspec.structs.replace(
         source_of(video_id()), url="https://media.example/x?sig=secret"
     )
-    with pytest.raises(ClipmillError, match=r"refused the way to media\.example:") as caught:
+    with pytest.raises(ClipmillError, match=r"refused the connection to media\.example:") as caught:
         await fetch(egress_of(standin), source, tmp_path / "file", hosts=(".example",))
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
@@ -349,7 +349,7 @@ async def test_size_over_the_limit_without_content_length_ends_the_transfer(
 
 
 async def test_slow_transfer_ends_at_the_total_timeout(standin: Standin, tmp_path: Path) -> None:
-    with pytest.raises(ClipmillError, match=r"not done after 0\.5 seconds") as caught:
+    with pytest.raises(ClipmillError, match=r"took longer than 0\.5 seconds") as caught:
         await fetch(
             egress_of(standin),
             source_of(video_id("media.slow", param=16)),

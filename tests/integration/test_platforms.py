@@ -209,7 +209,7 @@ async def test_valid_extractor_names_pass(harness: EngineHarness, platforms: Pla
         ("hitrecord", "similar ones: HitRecord"),
         ("Zzzzzzzzzz", "yt-dlp has no extractor named Zzzzzzzzzz$"),
         ("Generic", "Generic reads pages of any site, which is never allowed"),
-        ("WordpressPlaylistEmbed", "reads no pages by themselves"),
+        ("WordpressPlaylistEmbed", "has no URL pattern"),
     ],
 )
 async def test_invalid_extractor_name_is_reported_before_the_first_request(

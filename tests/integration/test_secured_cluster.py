@@ -140,15 +140,15 @@ async def test_login_is_accepted(cluster: SecuredBroker, make: Maker) -> None:
 REFUSED: dict[str, tuple[Maker, str]] = {
     "a wrong password": (
         lambda c: password(c, sasl_password="wrong one"),
-        r"LOGIN refuses the login of 'clipmill' \(SCRAM-SHA-512\): .*kafka\.sasl_password",
+        r"LOGIN rejects the login of 'clipmill' \(SCRAM-SHA-512\): .*kafka\.sasl_password",
     ),
     "a wrong password in PLAIN": (
         lambda c: password(c, sasl_password="wrong one", sasl_mechanism="PLAIN"),
-        r"LOGIN refuses the login of 'clipmill' \(PLAIN\): .*kafka\.sasl_password",
+        r"LOGIN rejects the login of 'clipmill' \(PLAIN\): .*kafka\.sasl_password",
     ),
     "an unknown user": (
         lambda c: password(c, sasl_username="unknown"),
-        r"LOGIN refuses the login of 'unknown' .*check kafka\.sasl_username",
+        r"LOGIN rejects the login of 'unknown' .*check kafka\.sasl_username",
     ),
     "a mechanism that is not offered": (
         lambda c: password(c, bootstrap=c.places["TOKEN"]),
@@ -168,15 +168,15 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     ),
     "no client certificate": (
         tls,
-        r"MUTUAL asks for a client certificate .*set kafka\.cert_file and kafka\.key_file",
+        r"MUTUAL requires a client certificate .*set kafka\.cert_file and kafka\.key_file",
     ),
     "a client certificate of another authority": (
         lambda c: mutual(c, "stranger", authority=c.certificates.stranger),
-        r"MUTUAL refuses the client certificate kafka\.cert_file",
+        r"MUTUAL rejects the client certificate kafka\.cert_file",
     ),
     "an expired client certificate": (
         expired,
-        r"MUTUAL refuses the client certificate kafka\.cert_file .*valid now",
+        r"MUTUAL rejects the client certificate kafka\.cert_file .*valid now",
     ),
     "an encrypted key without its password": (locked, r"is encrypted: set kafka\.key_password"),
     "a wrong key password": (
@@ -197,15 +197,15 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     ),
     "PLAINTEXT where TLS and a login are asked for": (
         lambda c: {"bootstrap": c.places["LOGIN"]},
-        r"LOGIN speaks TLS, .*PLAINTEXT: set it to SSL, or SASL_SSL where a login is asked for",
+        r"LOGIN speaks TLS, .*PLAINTEXT: set it to SSL, or SASL_SSL where a login is required",
     ),
     "PLAINTEXT where a login is asked for": (
         lambda c: {"bootstrap": c.places["OPENLOGIN"]},
-        r"LOGIN asks for a login: set kafka\.security_protocol to SASL_PLAINTEXT .*PLAIN",
+        r"LOGIN requires a login: set kafka\.security_protocol to SASL_PLAINTEXT .*PLAIN",
     ),
     "TLS without a login": (
         lambda c: tls(c, bootstrap=c.places["LOGIN"]),
-        r"LOGIN asks for a login: set kafka\.security_protocol to SASL_SSL .*SCRAM-SHA-512",
+        r"LOGIN requires a login: set kafka\.security_protocol to SASL_SSL .*SCRAM-SHA-512",
     ),
     "TLS where none is spoken": (
         lambda c: tls(c, bootstrap=c.broker.bootstrap),
@@ -221,17 +221,17 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     ),
     "a login where none is asked for": (
         lambda c: password(c, bootstrap=c.places["SERVERTLS"]),
-        r"SERVERTLS asks for no login: set kafka\.security_protocol to SSL",
+        r"SERVERTLS requires no login: set kafka\.security_protocol to SSL",
     ),
     "a login without TLS where none is asked for": (
         lambda c: password(c, bootstrap=c.broker.bootstrap, security_protocol="SASL_PLAINTEXT"),
-        r"asks for no login: set kafka\.security_protocol to PLAINTEXT",
+        r"requires no login: set kafka\.security_protocol to PLAINTEXT",
     ),
     "no listener at one of two addresses, a wrong password at the other": (
         lambda c: password(
             c, bootstrap=f"127.0.0.1:1,{c.places['LOGIN']}", sasl_password="wrong one"
         ),
-        r"127\.0\.0\.1:1: the connection was refused(.|\n)*LOGIN refuses the login",
+        r"127\.0\.0\.1:1: the connection was refused(.|\n)*LOGIN rejects the login",
     ),
 }
 
@@ -254,7 +254,7 @@ async def test_rejected_token_is_named(cluster: SecuredBroker) -> None:
     cluster.issuer.audience = "another"
     try:
         with pytest.raises(
-            ClusterUnavailableError, match=r"refuses the token .*invalid_token.*audience"
+            ClusterUnavailableError, match=r"rejects the token .*invalid_token.*audience"
         ):
             await check_topics(
                 KafkaSettings.model_validate(token(cluster, oauth_scope="another")), TOPICS
@@ -386,7 +386,7 @@ async def test_unreachable_advertised_address_is_named(
     open_cluster: tuple[str, str],
 ) -> None:
     _, unreachable = open_cluster
-    text = rf"{unreachable} answers, but names 127\.0\.0\.1:1 .*advertised\.listeners.*: .*refused"
+    text = rf"{unreachable} answers, but 127\.0\.0\.1:1 .*advertised\.listeners.*: .*refused"
     with pytest.raises(ClusterUnavailableError, match=text):
         async with translate_errors(KafkaSettings(bootstrap=unreachable)):
             raise KafkaConnectionError("what aiokafka says of it")

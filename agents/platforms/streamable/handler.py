@@ -81,7 +81,7 @@ FAILURES = failure_table(
             "not_ready",
             ErrorCode.CONTENT_NOT_FOUND,
             message_contains("currently unavailable"),
-            "it is still being processed, or its upload failed; ask again later",
+            "it is still being processed, or its upload failed; submit it again later",
         ),
     ),
 )

@@ -15,7 +15,7 @@ NO_ITEM = FailureRow(
     "no_item",
     Code.PLATFORM_CHANGED,
     status_code_is(0),
-    "its page says that all is well, but holds no video",
+    "its page reports success, but has no video",
 )
 """For a story it means that the story has expired."""
 
@@ -25,27 +25,27 @@ _PAGE_ROWS = (
         "challenge",
         Code.RATE_LIMIT_IP_BLOCK,
         message_contains("challenge"),
-        'TikTok sent a challenge ("Please wait...") that cannot be solved here, as it does to'
-        " addresses that it mistrusts",
+        'TikTok sent a challenge ("Please wait...") that cannot be solved, as it does to'
+        " suspicious IP addresses",
     ),
     FailureRow(
         "other_post",
         Code.PLATFORM_CHANGED,
         message_contains("describes another post"),
-        "its page describes another post, whose file is not taken for this one's",
+        "its page describes another post, whose file is not used",
     ),
     FailureRow(
         "no_page_data",
         Code.PLATFORM_CHANGED,
         message_contains("Unexpected response from webpage request", "universal data"),
-        "its page holds no video data: TikTok sent something else, or changed its pages",
+        "its page has no video data: TikTok sent another page, or changed its format",
     ),
     NO_ITEM,
     FailureRow(
         "unknown_code",
         Code.PLATFORM_CHANGED,
         lambda failure: recorded_status_code(failure) is not None,
-        "its page holds a status code that clipmill does not know",
+        "its page has a status code that clipmill does not know",
     ),
     FailureRow(
         "unsupported",
@@ -68,7 +68,7 @@ _LIST_ROWS = (
         "empty_answer",
         Code.RATE_LIMIT_API,
         exception_type("JSONDecodeError"),
-        "TikTok answered with nothing that can be read, as it does to those who ask too much",
+        "TikTok sent an empty response, as it does above its rate limit",
     ),
     FailureRow(
         "same_page",

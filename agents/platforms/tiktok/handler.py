@@ -152,7 +152,7 @@ class TikTok(BasePlatform):
         """
         sources = read_sources(fields)
         if not sources:
-            message = f"TikTok video {video.id}: its page offers no file."
+            message = f"TikTok video {video.id}: its page has no file."
             raise ClipmillError(ErrorCode.CONTENT_NO_FORMATS, message, failure="no_formats")
         if not any(map(self._has_known_host, sources)):
             raise _unknown_hosts_error(video, sources)
@@ -165,7 +165,7 @@ def _for_story(row: FailureRow) -> FailureRow:
     """Return the row for a story: its page outlives it, and then has no item."""
     if row.code is not ErrorCode.CONTENT_NOT_FOUND and row is not NO_ITEM:
         return row
-    expired = "it is not there any more: stories last 24 hours"
+    expired = "it has expired: stories last 24 hours"
     return replace(row, code=ErrorCode.CONTENT_NOT_FOUND, text=expired)
 
 
@@ -176,7 +176,7 @@ def _host(source: MediaSource) -> str:
 def _unknown_hosts_error(video: VideoRef, sources: tuple[MediaSource, ...]) -> ClipmillError:
     hosts = sorted({_host(source)[:MAX_HOST_CHARACTERS] for source in sources})[:MAX_REPORTED_HOSTS]
     reason = (
-        f"its files lie at {', '.join(hosts)}, where clipmill takes nothing of TikTok from;"
+        f"its files are on {', '.join(hosts)}, which is not a known media host of TikTok;"
         " if that is right, add the host to platforms.tiktok.media_hosts"
     )
     return ClipmillError(

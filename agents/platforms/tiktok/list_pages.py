@@ -88,7 +88,7 @@ def _post_count(info: dict[str, Any]) -> int | None:
 def _checked_list(response: Any, facts: dict[str, str]) -> dict[str, Any]:
     """Return the response of the list API, unless it is a rejection."""
     if not isinstance(response, dict):
-        raise ExtractorError("The list is no object")
+        raise ExtractorError("The list is not an object")
     if not response.get("itemList"):
         _raise_for_status(response, "List", facts)
     return response

@@ -31,11 +31,11 @@ def read_listing(fields: Fields, listing: ListingRef, limit: int) -> Listing:
             entries is a post.
     """
     if fields.get("_type") != "playlist":
-        raise _unreadable(listing, "the extractor's answer is no list of posts")
+        raise _unreadable(listing, "the extractor's result is not a list of posts")
     entries = objects(fields, "entries", limit=LISTED_MAX)
     posts = _posts(entries)
     if entries and not posts:
-        raise _unreadable(listing, "nothing in its list is a post")
+        raise _unreadable(listing, "its list has no post")
     return Listing(
         platform=listing.platform,
         kind=listing.kind,

@@ -55,19 +55,19 @@ REASONS = (
         "notfound",
         Code.CONTENT_NOT_FOUND,
         fact_is("redirect", "notfound"),
-        "TikTok leads to its not-found page: it was deleted or never existed",
+        "TikTok redirects to its not-found page: it was deleted or never existed",
     ),
     FailureRow(
         "shop_post",
         Code.CONTENT_NO_FORMATS,
         fact_is("withheld", "shop"),
-        "its page withholds the video: it is a shop post, which TikTok shows in its app only",
+        "its page has no video: it is a shop post, which TikTok shows in its app only",
     ),
     FailureRow(
         "ad_post",
         Code.CONTENT_NO_FORMATS,
         fact_is("withheld", "ad"),
-        "its page withholds the video: it is an ad, which TikTok shows in its app only",
+        "its page has no video: it is an ad, which TikTok shows in its app only",
     ),
     FailureRow(
         "deleted",
@@ -79,7 +79,7 @@ REASONS = (
         "withheld",
         Code.CONTENT_GEO_BLOCKED,
         status_message_contains("cross_border_violation", "geo_fencing", "geo_filter"),
-        "TikTok withholds it in the region that it was asked from",
+        "TikTok does not offer it in the region that it was requested from",
     ),
     # Like a private post: until the review ends, it exists for its author only.
     FailureRow(
@@ -127,7 +127,7 @@ REASONS = (
         "region_locked",
         Code.CONTENT_GEO_BLOCKED,
         any_of(status_code_is(10231), exception_type("GeoRestrictedError")),
-        "TikTok withholds it in the region that it was asked from",
+        "TikTok does not offer it in the region that it was requested from",
     ),
     FailureRow(
         "gone",
@@ -151,13 +151,13 @@ REASONS = (
         "ip_block",
         Code.RATE_LIMIT_IP_BLOCK,
         any_of(status_code_is(10204), message_contains("Your IP address is blocked")),
-        "TikTok does not show it to the address that it was asked from, and says no more",
+        "TikTok does not show it to this IP address, without giving a reason",
     ),
     FailureRow(
         "login",
         Code.CONTENT_LOGIN_REQUIRED,
         message_contains("requiring login", "Log in for access"),
-        "TikTok wants a login",
+        "TikTok requires a login",
     ),
     FailureRow(
         "live_ended",
@@ -169,6 +169,6 @@ REASONS = (
         "no_formats",
         Code.CONTENT_NO_FORMATS,
         message_contains("No video formats found", "Requested format is not available"),
-        "its page offers no file",
+        "its page has no file",
     ),
 )

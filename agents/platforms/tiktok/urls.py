@@ -175,7 +175,7 @@ def _is_slug(text: str) -> bool:
 def _profile(user: str, link: Link) -> ListingRef:
     url = profile_url(user)
     if url is None:
-        raise _invalid_error("its user name is none that TikTok gives", link)
+        raise _invalid_error("its user name is not valid on TikTok", link)
     return ListingRef(platform=NAME, kind="profile", id=user, url=url)
 
 
@@ -202,7 +202,7 @@ def _check_id(digits: str, link: Link) -> None:
 
 
 def _invalid_error(reason: str, link: Link) -> ClipmillError:
-    message = f"This TikTok link cannot be right: {reason} ({shorten(link.url)})."
+    message = f"This TikTok link is invalid: {reason} ({shorten(link.url)})."
     return ClipmillError(ErrorCode.REQUEST_INVALID, message, field="url", reason=reason)
 
 

@@ -263,7 +263,7 @@ def test_plugin_is_disabled_after_consecutive_troubles(
     assert failing.calls == TROUBLES_MAX
     assert troubles.seen == [*[("p0", "error")] * TROUBLES_MAX, ("p0", "off")]
     assert caplog.records[-1].levelno == logging.ERROR
-    assert "p0 is off" in caplog.records[-1].getMessage()
+    assert "p0 is disabled" in caplog.records[-1].getMessage()
 
 
 def test_successful_call_resets_the_trouble_count() -> None:

@@ -92,7 +92,7 @@ def test_json_requests_are_not_batched() -> None:
         ('{"url": "a", "options": {"quality": "4k"}}', r"line 1: \$\.options\.quality: "),
         ('{"url": "a", "options": 1}', r"line 1: \$\.options: "),
         ('{"url": "a", "id": "a/b"}', r"line 1: \$\.id: "),
-        ("u" * REQUEST_BYTES_MAX, "line 1: .* bytes, at most 1000000 are taken"),
+        ("u" * REQUEST_BYTES_MAX, "line 1: .* bytes; the maximum is 1000000"),
     ],
 )
 def test_invalid_line_is_reported_with_the_validation_error(line: str, text: str) -> None:

@@ -44,7 +44,7 @@ def test_stages_are_loaded_once_in_the_given_order(
 
 def test_unknown_stage_error_lists_unknown_and_installed_stages() -> None:
     with pytest.raises(
-        UnknownStageError, match="no stage named third, zeroth; there are first, second"
+        UnknownStageError, match="no stage named third, zeroth; available: first, second"
     ):
         load_stages(("zeroth", "first", "third"))
 

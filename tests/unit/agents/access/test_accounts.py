@@ -74,7 +74,7 @@ def test_authenticator_options_are_masked_in_repr() -> None:
 
 def test_authenticator_is_selected_by_the_settings() -> None:
     assert isinstance(open_authenticator(AuthSettings()), CookieFiles)
-    with pytest.raises(ClipmillError, match="no installed package offers it") as caught:
+    with pytest.raises(ClipmillError, match="no installed package provides it") as caught:
         open_authenticator(AuthSettings(authenticator="vault"))
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 

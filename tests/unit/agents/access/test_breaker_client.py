@@ -125,7 +125,7 @@ def test_not_permitted_error_names_breaker_reason_and_end() -> None:
     )
     assert error.details == {"breaker": "tiktok:extract:a"}
     assert error.message == (
-        "nothing was tried: the circuit breaker tiktok:extract:a is open since"
+        "no attempt was made: the circuit breaker tiktok:extract:a is open since"
         " 2026-01-01T00:00:00+00:00 because of rate_limit.ip_block"
         " until 2026-01-01T00:00:30+00:00"
     )
@@ -134,4 +134,4 @@ def test_not_permitted_error_names_breaker_reason_and_end() -> None:
 def test_not_permitted_error_of_a_forced_breaker_names_the_user() -> None:
     error = not_permitted_error(breaker("forced_open", by="ann"))
     assert error.code is ErrorCode.NETWORK_SERVER
-    assert error.message.endswith("is forced-open since 2026-01-01T00:00:00+00:00 by order of ann")
+    assert error.message.endswith("is forced-open since 2026-01-01T00:00:00+00:00 forced by ann")

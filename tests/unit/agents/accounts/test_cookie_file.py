@@ -48,11 +48,11 @@ def test_file_with_a_byte_order_mark_is_read(path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "there is no cookie in it"),
-        (b"# only a remark", "there is no cookie in it"),
+        (b"", "it has no cookie"),
+        (b"# only a remark", "it has no cookie"),
         (f"sessionid={SECRET}".encode(), "line 1 has 1 fields, not 7"),
-        (b"\xff\xfe", "there is no cookie in it"),
-        (b"SQLite format 3\0" + b"\0" * 99, "a browser's own database"),
+        (b"\xff\xfe", "it has no cookie"),
+        (b"SQLite format 3\0" + b"\0" * 99, "the database of a browser"),
         (b"x" * (BYTES_MAX + 1), f"it has more than {BYTES_MAX} bytes"),
     ],
 )
@@ -173,7 +173,7 @@ def test_lock_that_is_no_regular_file_is_not_written(path: Path, name: str) -> N
     NO_FILES[name](lock)
     before = lock.lstat()
     with pytest.raises(
-        OSError, match=r"no regular file|symbolic links|directory|device or address"
+        OSError, match=r"not a regular file|symbolic links|directory|device or address"
     ):
         save_new_cookie(path)
     assert lock.lstat() == before

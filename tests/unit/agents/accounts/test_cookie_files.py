@@ -115,7 +115,7 @@ async def test_error_has_retry_after_while_all_accounts_cool_down(
     await harness.use("a", LIMITED)
     harness.clock.now += 100
     await harness.use("b", LIMITED)
-    with pytest.raises(ClipmillError, match="are resting") as caught:
+    with pytest.raises(ClipmillError, match="are paused") as caught:
         await harness.files.log_in("tiktok")
     error = caught.value
     assert (error.code, error.permitted, error.retry_after) == (
@@ -265,7 +265,7 @@ async def test_file_of_another_site_is_no_account(
     harness.write("a", YOUTUBE)
     assert [await harness.next_account() for _ in range(3)] == ["b", "b", "b"]
     (record,) = caplog.records
-    assert "a.txt is no account for tiktok: it has no cookie that is sent to" in record.message
+    assert "a.txt is not an account for tiktok: it has no cookie that is sent to" in record.message
     assert [(each.account, each.healthy) for each in harness.files.health_report()] == [
         ("b", True),
         ("a", False),

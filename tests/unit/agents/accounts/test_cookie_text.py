@@ -138,7 +138,7 @@ def test_value_with_spaces_is_read_from_space_separated_lines() -> None:
 def test_many_malformed_lines_are_summarized() -> None:
     text = "x\n" * 3 + LINE + "x\n" + f"{LINE.strip()}\t1\n" * 2
     assert issues_of(text) == (
-        "left out: line 1-3, 5 has 1 fields, not 7; read all the same: line 6-7 has 8 fields, not 7"
+        "left out: line 1-3, 5 has 1 fields, not 7; accepted: line 6-7 has 8 fields, not 7"
     )
     scattered = "".join(f"x\n{LINE}" for _ in range(99))
     assert issues_of(scattered).count(",") == 11
@@ -148,14 +148,14 @@ def test_many_malformed_lines_are_summarized() -> None:
 
 
 NOT_READ = {
-    "nothing": ("", "there is no cookie in it"),
-    "comments": (f"{HEADER}\n\n# {SECRET}\n", "there is no cookie in it"),
+    "nothing": ("", "it has no cookie"),
+    "comments": (f"{HEADER}\n\n# {SECRET}\n", "it has no cookie"),
     "a header": (f"sessionid={SECRET}", "line 1 has 1 fields, not 7"),
     "a whole header": (f"Cookie: a={SECRET}; b={SECRET}", "line 1 has 1 fields, not 7"),
     "truncated JSON": (f'[{{"name": "sessionid", "value": "{SECRET}"', "begins as JSON"),
     "deep JSON": ("[" * 100_000, "begins as JSON"),
     "JSON without a domain": (f'{{"sessionid": "{SECRET}"}}', "entry 1 has no name"),
-    "an empty list": ("[]", "there is no cookie in it"),
+    "an empty list": ("[]", "it has no cookie"),
     "prose": (f"the TRUE cookie of FALSE prophets is {SECRET}", "line 1 has 1 fields"),
     "too many lines": ("\n" * (LINES_MAX + 1), f"more than {LINES_MAX} lines"),
     "too many entries": (f"[{'0,' * LINES_MAX}0]", f"more than {LINES_MAX} lines"),

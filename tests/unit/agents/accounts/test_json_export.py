@@ -67,8 +67,8 @@ def test_text_around_an_export_is_ignored(around: str) -> None:
 
 
 ODD: dict[str, tuple[Any, str]] = {
-    "a number": (7, "is no object"),
-    "a list": ([EDITOR], "is no object"),
+    "a number": (7, "is not an object"),
+    "a list": ([EDITOR], "is not an object"),
     "no name": ({"value": SECRET, "domain": ".tiktok.com"}, "has no name"),
     "no value": (EDITOR | {"value": None}, "has no value"),
     "a number as value": (EDITOR | {"value": 7}, "has no value"),

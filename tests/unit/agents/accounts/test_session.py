@@ -307,7 +307,7 @@ def test_file_readable_by_others_is_logged_once(
     os.utime(path)
     session.reload(load(path) or content)
     assert [record.message for record in caplog.records] == [
-        f"others may read the cookie file {path}; chmod 600 it"
+        f"other users can read the cookie file {path}; chmod 600 it"
     ]
 
 

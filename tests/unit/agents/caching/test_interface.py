@@ -39,7 +39,7 @@ def test_plug_in_is_found_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("memcached", "there are: empty, lost, memory, redis, toy"),
+        ("memcached", "available: empty, lost, memory, redis, toy"),
         ("lost", "No module named 'no_such_module_anywhere'"),
         ("lost", r"pip install 'clipmill\[redis\]'"),
         ("empty", "has no attribute 'nothing'"),

@@ -66,7 +66,7 @@ def test_each_instance_has_new_extractors() -> None:
         ("", "yt-dlp has no extractor named "),
         ("Generic", "Generic reads pages of any site, which is never allowed"),
         ("generic", "yt-dlp has no extractor named generic"),
-        ("WordpressPlaylistEmbed", "WordpressPlaylistEmbed reads no pages by themselves"),
+        ("WordpressPlaylistEmbed", "WordpressPlaylistEmbed has no URL pattern"),
     ],
 )
 def test_name_problem_is_described(name: str, problem: str | None) -> None:

@@ -107,7 +107,7 @@ async def test_job_too_large_for_a_frame_fails_alone(harness: WorkerHarness) -> 
     big = tuple(Cookie(name=str(n), value="v" * 4_000, domain=".a") for n in range(1_100))
     other = harness.assign()
     refused = harness.assign(job=msgspec.structs.replace(JOB, cookies=big))
-    with pytest.raises(EngineError, match=f"{FRAME_BYTES_MAX} is the most") as caught:
+    with pytest.raises(EngineError, match=f"the maximum is {FRAME_BYTES_MAX}") as caught:
         await refused
     assert caught.value.failure.types == ("JobTooLarge",)
     assert (harness.worker.jobs, harness.worker.assigned, harness.worker.free_slots) == (1, 1, 1)

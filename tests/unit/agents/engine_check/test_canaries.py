@@ -71,7 +71,7 @@ async def test_every_url_is_read_over_every_egress() -> None:
     ("url", "error", "reason"),
     [
         (URL, "network.server", "Streamable's servers failed"),
-        ("https://example.com/1", "content.unsupported", "no platform is responsible"),
+        ("https://example.com/1", "content.unsupported", "no platform has the host"),
         ("nonsense", "request.invalid", "its scheme is missing"),
     ],
 )

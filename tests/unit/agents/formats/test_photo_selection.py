@@ -144,7 +144,7 @@ REFUSALS: dict[str, tuple[Options, set[str], ErrorCode, str]] = {
         Options(audio_only=True),
         {"music"},
         ErrorCode.CONTENT_NO_FORMATS,
-        "the download of every fitting file has failed",
+        "the download of every matching format has failed",
     ),
 }
 
@@ -161,17 +161,21 @@ def test_refusal_has_code_and_reason(
     assert "1 (1080x1440 jpeg)" in caught.value.details["offered"]
 
 
-NO_VIDEO = "post of pictures of which there is no video; container=any would take those"
+NO_VIDEO = "photo post without a video; container=any selects its pictures"
 CONTAINERS: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
     "none": (POST, Options(container="mp4"), NO_VIDEO),
     "none, without degrade": (POST, Options(container="mp4", degrade=False), NO_VIDEO),
     "none but a motion file": (LIVE, Options(container="mp4"), NO_VIDEO),
-    "none of the container": (SLIDESHOW, Options(container="webm"), "its pictures fits"),
-    "none of the codec": (SLIDESHOW, Options(container="mp4", codec="h265"), "its pictures fits"),
+    "none of the container": (SLIDESHOW, Options(container="webm"), "its pictures matches"),
+    "none of the codec": (
+        SLIDESHOW,
+        Options(container="mp4", codec="h265"),
+        "its pictures matches",
+    ),
     "a watermarked one": (
         (*POST, video(watermarked=True)),
         Options(container="mp4"),
-        "fits: every fitting file is watermarked",
+        "matches: every matching format is watermarked",
     ),
 }
 
@@ -209,14 +213,14 @@ def test_too_many_missing_pictures_are_refused(
 
 
 def test_audio_only_without_music_is_refused() -> None:
-    with pytest.raises(ClipmillError, match="none of its files has the sound asked for"):
+    with pytest.raises(ClipmillError, match="none of its formats has the requested sound"):
         choose_files(PICTURES, Options(audio_only=True))
 
 
 @pytest.mark.parametrize("degrade", [True, False])
 def test_size_limit_applies_to_all_files_together(degrade: bool) -> None:
     formats = (picture(1, bytes=5), picture(2, bytes=5), sound(bytes=1))
-    with pytest.raises(ClipmillError, match="has 11 bytes, max_bytes is 10") as caught:
+    with pytest.raises(ClipmillError, match="has 11 bytes, but max_bytes is 10") as caught:
         choose_files(formats, Options(max_bytes=10, degrade=degrade))
     assert caught.value.code is ErrorCode.REQUEST_TOO_LARGE
 

@@ -284,7 +284,7 @@ async def test_many_duplicates_log_one_line_and_a_count(
     assert "event-0" in line
     harness.ledger.duplicates.log_counts()
     assert len(caplog.messages) == 2
-    assert "49 more" in caplog.messages[1]
+    assert "49 further" in caplog.messages[1]
     harness.ledger.duplicates.log_counts()
     assert len(caplog.messages) == 2
 

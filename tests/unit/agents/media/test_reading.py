@@ -133,7 +133,7 @@ def test_file_truncated_after_its_index_is_unreadable(shape: Shape, share: float
     whole = encoded(shape)
     index = whole.index(b"mdat")
     facts = read(whole[: index + int((len(whole) - index) * share)])
-    assert facts == Unreadable(reason="it is cut short")
+    assert facts == Unreadable(reason="it is truncated")
 
 
 def test_video_of_an_unknown_codec_has_no_dimensions() -> None:

@@ -178,7 +178,7 @@ FLAWS = {
     "a page": (content(SILENT), PAGE, "Invalid data"),
     "a picture": (content(SILENT), content(PICTURE), "no sound"),
     "nothing": (content(SILENT), b"", "End of file|Invalid data"),
-    "truncated": (content(SILENT), content(VIDEO)[:3000], "Invalid data|is cut|End of file"),
+    "truncated": (content(SILENT), content(VIDEO)[:3000], "Invalid data|is truncated|End of file"),
 }
 
 

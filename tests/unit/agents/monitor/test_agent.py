@@ -521,27 +521,27 @@ DESCRIBED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "reopened",
         {"state": "half_open"},
         {"state": "open", "since": 5.0, "until": 65.0, "reason": ErrorCode.NETWORK_DNS},
-        "opened again for 60 s: its trials failed, mostly network.dns",
+        "reopened for 60 s: its trial calls failed, mostly network.dns",
     ),
     (
         "half-open",
         {"state": "open"},
         {"state": "half_open", "trials_max": 5},
-        "is half-open: 5 trials will show how the platform is",
+        "is half-open: 5 trial calls decide on its next state",
     ),
     (
         "forced",
         {},
         {"state": "forced_open", "by": "ann"},
-        "was opened by ann and stays so until it is reset",
+        "is forced open by ann until it is reset",
     ),
     (
         "forced without a name",
         {},
         {"state": "forced_open", "by": ""},
-        "was opened by an operator and stays so until it is reset",
+        "is forced open by an operator until it is reset",
     ),
-    ("closed", {"state": "open"}, {"state": "closed"}, "closed: attempts are made as usual"),
+    ("closed", {"state": "open"}, {"state": "closed"}, "is closed: all attempts are permitted"),
 ]
 
 
@@ -776,6 +776,6 @@ async def test_cut_and_full_recovery_are_logged_once_each(caplog: pytest.LogCapt
             harness.clock.now = 1_001 + step
             await harness.run(attempt(f"v{step}", at=harness.clock.now, seconds=0.1))
     assert [line.getMessage() for line in caplog.records] == [
-        "tiktok:extract:a slows down from 10 to 5 requests a second: rate_limit.api",
-        "tiktok:extract:a is back to 10 requests a second",
+        "tiktok:extract:a is limited to 5 instead of 10 requests per second: rate_limit.api",
+        "tiktok:extract:a is restored to 10 requests per second",
     ]

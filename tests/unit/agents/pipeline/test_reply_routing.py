@@ -38,7 +38,7 @@ def test_header_without_a_value_is_ignored() -> None:
 
 def test_too_large_correlation_id_is_rejected_with_its_size() -> None:
     record = make_record(b"{}", headers=[(CORRELATION, LARGEST + b"x"), (TOPIC, b"a")])
-    with pytest.raises(ClipmillError, match="1025 bytes, at most 1024") as caught:
+    with pytest.raises(ClipmillError, match="1025 bytes; the maximum is 1024") as caught:
         reply_of(record)
     assert caught.value.details["field"] == "header kafka_correlationId"
     assert recover_reply(record) == Reply(topic="a")

@@ -86,9 +86,9 @@ def test_every_encoding_parses_to_the_same_request(form: str) -> None:
 
 
 INVALID_REQUESTS: dict[str, tuple[Any, str, str]] = {
-    "neither url nor urls": ({}, "$.url", "either"),
-    "both url and urls": ({"url": URL, "urls": [URL]}, "$.url", "not both"),
-    "url null": ({"url": None}, "$.url", "either"),
+    "neither url nor urls": ({}, "$.url", "exactly one of"),
+    "both url and urls": ({"url": URL, "urls": [URL]}, "$.url", "exactly one of"),
+    "url null": ({"url": None}, "$.url", "exactly one of"),
     "not an object": ([URL], "$", "object"),
     "a string": (URL, "$", "object"),
     "unknown field": ({"url": URL, "cookies": "x"}, "$.cookies", "unknown field"),
@@ -133,7 +133,7 @@ def test_invalid_request_is_rejected_with_field_and_reason(name: str) -> None:
 def test_bare_url_is_rejected_with_the_form_of_a_request(value: bytes) -> None:
     error = parse_error(make_record(value))
     assert error.details["field"] == "$"
-    assert 'a URL alone is no request: send {"url": "https://…"}' in error.message
+    assert 'a URL alone is not a request: send {"url": "https://…"}' in error.message
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ _OTHER_HOSTS = (
     ),
     *_rejected(
         _UNSUPPORTED,
-        "no platform is responsible",
+        "no platform has the host",
         f"https://www.tiktok.com.evil.example/@user/video/{ID}",
         f"https://eviltiktok.com/@user/video/{ID}",
         f"https://www.xn--tiktk-5ve.com/@user/video/{ID}",

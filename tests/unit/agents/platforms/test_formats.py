@@ -231,8 +231,8 @@ def test_other_streams_are_dropped_with_a_reason(raw: dict[str, Any], reason: st
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({}, "its page offers no file"),
-        ({"formats": "x"}, "its page offers no file"),
+        ({}, "its page has no file"),
+        ({"formats": "x"}, "its page has no file"),
         ({"formats": [entry(has_drm=True)]}, "DRM"),
         ({"formats": [entry(url="ftp://cdn.mine.example/a")]}, "no address that can be fetched"),
         ({"formats": [entry(url="https://[")]}, "no address that can be fetched"),

@@ -60,7 +60,7 @@ def test_one_of_several_links_is_used(text: str, expected: str) -> None:
 
 
 def test_number_of_examined_links_is_bounded() -> None:
-    with pytest.raises(ClipmillError, match="no platform is responsible"):
+    with pytest.raises(ClipmillError, match="no platform has the host"):
         target_of(f"{'https://example.com/ ' * 10}{POST}")
 
 

@@ -242,7 +242,7 @@ async def test_chain_longer_than_the_hop_limit_is_refused() -> None:
 
 
 UNUSABLE = {
-    "to itself": (redirect(LINK.url), ErrorCode.CONTENT_UNSUPPORTED, "back to itself"),
+    "to itself": (redirect(LINK.url), ErrorCode.CONTENT_UNSUPPORTED, "redirects to itself"),
     "other site": (
         redirect("https://evil.example/x"),
         ErrorCode.CONTENT_UNSUPPORTED,
@@ -261,7 +261,7 @@ UNUSABLE = {
         "password",
     ),
     "port": (redirect("https://www.tiktok.com:8443/"), ErrorCode.CONTENT_UNSUPPORTED, "a port"),
-    "no URL": (redirect("https://[/"), ErrorCode.CONTENT_UNSUPPORTED, "no URL"),
+    "no URL": (redirect("https://[/"), ErrorCode.CONTENT_UNSUPPORTED, "not a URL"),
     "control": (redirect("https://www.tiktok.com/\x00"), ErrorCode.CONTENT_UNSUPPORTED, "control"),
     "huge": (
         redirect("https://www.tiktok.com/" + "x" * 7_000),
@@ -281,11 +281,23 @@ UNUSABLE = {
     "placeholder user": (
         redirect("https://www.tiktok.com/@_"),
         ErrorCode.CONTENT_UNSUPPORTED,
-        "user name is none",
+        "user name is not valid",
     ),
-    "home": (redirect("https://www.tiktok.com/?_r=1"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
-    "home without slash": (redirect("https://www.tiktok.com"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
-    "404 page": (redirect("https://www.tiktok.com/404?x=/"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "home": (
+        redirect("https://www.tiktok.com/?_r=1"),
+        ErrorCode.CONTENT_NOT_FOUND,
+        "no longer exists",
+    ),
+    "home without slash": (
+        redirect("https://www.tiktok.com"),
+        ErrorCode.CONTENT_NOT_FOUND,
+        "no longer exists",
+    ),
+    "404 page": (
+        redirect("https://www.tiktok.com/404?x=/"),
+        ErrorCode.CONTENT_NOT_FOUND,
+        "no longer exists",
+    ),
     "login": (
         redirect("https://www.tiktok.com/login?redirect_url=x"),
         ErrorCode.CONTENT_LOGIN_REQUIRED,
@@ -300,19 +312,31 @@ UNUSABLE = {
     "not found": (
         redirect("https://www.tiktok.com/notfound?x=/"),
         ErrorCode.CONTENT_NOT_FOUND,
-        "gone",
+        "no longer exists",
     ),
-    "feed": (redirect("https://www.tiktok.com/foryou?_r=1"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
-    "no redirect": (LinkResponse(200), ErrorCode.RATE_LIMIT_IP_BLOCK, "200 and redirects nowhere"),
-    "no location": (LinkResponse(301), ErrorCode.RATE_LIMIT_IP_BLOCK, "301 and redirects nowhere"),
-    "blank location": (LinkResponse(302, " "), ErrorCode.RATE_LIMIT_IP_BLOCK, "302 and redirects"),
-    "no content": (LinkResponse(204), ErrorCode.RATE_LIMIT_IP_BLOCK, "204 and redirects nowhere"),
+    "feed": (
+        redirect("https://www.tiktok.com/foryou?_r=1"),
+        ErrorCode.CONTENT_NOT_FOUND,
+        "no longer exists",
+    ),
+    "no redirect": (LinkResponse(200), ErrorCode.RATE_LIMIT_IP_BLOCK, "200 without a redirect"),
+    "no location": (LinkResponse(301), ErrorCode.RATE_LIMIT_IP_BLOCK, "301 without a redirect"),
+    "blank location": (
+        LinkResponse(302, " "),
+        ErrorCode.RATE_LIMIT_IP_BLOCK,
+        "302 without a redirect",
+    ),
+    "no content": (LinkResponse(204), ErrorCode.RATE_LIMIT_IP_BLOCK, "204 without a redirect"),
     "choices": (
         LinkResponse(300, PAGE),
         ErrorCode.RATE_LIMIT_IP_BLOCK,
-        "300 and redirects nowhere",
+        "300 without a redirect",
     ),
-    "not modified": (LinkResponse(304, PAGE), ErrorCode.RATE_LIMIT_IP_BLOCK, "304 and redirects"),
+    "not modified": (
+        LinkResponse(304, PAGE),
+        ErrorCode.RATE_LIMIT_IP_BLOCK,
+        "304 without a redirect",
+    ),
     "401": (LinkResponse(401), ErrorCode.CONTENT_LOGIN_REQUIRED, "vm.tiktok.com answered 401"),
     "403": (LinkResponse(403), ErrorCode.RATE_LIMIT_IP_BLOCK, "answered 403"),
     "404": (LinkResponse(404), ErrorCode.CONTENT_NOT_FOUND, "answered 404"),
@@ -322,7 +346,7 @@ UNUSABLE = {
     "500": (LinkResponse(500), ErrorCode.NETWORK_SERVER, "answered 500"),
     "503": (LinkResponse(503), ErrorCode.NETWORK_SERVER, "answered 503"),
     "timeout": (TimeoutError(), ErrorCode.NETWORK_TIMEOUT, "in time"),
-    "reset": (ConnectionResetError(104, "reset"), ErrorCode.NETWORK_CONNECTION, "broke"),
+    "reset": (ConnectionResetError(104, "reset"), ErrorCode.NETWORK_CONNECTION, "was lost"),
     "disconnected": (
         aiohttp.ServerDisconnectedError(),
         ErrorCode.NETWORK_CONNECTION,
@@ -353,7 +377,7 @@ async def test_retry_after_is_kept() -> None:
 
 async def test_redirect_loop_is_detected() -> None:
     session = FakeSession({LINK.url: redirect(SECOND), SECOND: redirect(LINK.url)})
-    with pytest.raises(ClipmillError, match="back to itself"):
+    with pytest.raises(ClipmillError, match="redirects to itself"):
         await resolver(session).resolve(LINK, TikTok())
     assert len(session.requests) == 2
 

@@ -85,7 +85,7 @@ class SecondSite(Site):
 def test_site_that_claims_a_taken_name_or_host_is_an_error(
     sites: dict[str, Site], claim: str
 ) -> None:
-    with pytest.raises(ClipmillError, match=f"{claim}; .*take it out of the settings") as caught:
+    with pytest.raises(ClipmillError, match=f"{claim}; .*remove it from the settings") as caught:
         Platforms.load(sites)
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
@@ -119,7 +119,7 @@ def test_platform_is_found_by_url(both: Platforms, url: str, name: str) -> None:
 
 
 def test_unknown_host_is_rejected_with_the_available_platforms(both: Platforms) -> None:
-    with pytest.raises(ClipmillError, match="there are: other, tiktok") as caught:
+    with pytest.raises(ClipmillError, match="supported: other, tiktok") as caught:
         both.for_url("https://example.com/1?token=hunter2")
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
     assert "example.com" in caught.value.details["reason"]
@@ -191,7 +191,7 @@ def test_name_or_host_claimed_twice_is_an_error(platforms: list[Platform], claim
 
 
 def test_url_is_rejected_without_any_platform() -> None:
-    with pytest.raises(ClipmillError, match="there are: none"):
+    with pytest.raises(ClipmillError, match="supported: none"):
         Platforms([]).for_url("https://www.tiktok.com/@a/video/1")
 
 

@@ -95,7 +95,7 @@ def test_link_is_parsed(text: str, link: Link) -> None:
 
 @pytest.mark.parametrize(("text", "reason"), REASONS.values(), ids=REASONS.keys())
 def test_unusable_link_is_rejected_with_reason_and_example(text: object, reason: str) -> None:
-    with pytest.raises(ClipmillError, match="not a usable link") as caught:
+    with pytest.raises(ClipmillError, match="link is invalid") as caught:
         parse_link(text, known_hosts=(HOST,))
     assert caught.value.code is ErrorCode.REQUEST_INVALID
     assert reason in caught.value.details["reason"]
@@ -112,7 +112,7 @@ def test_missing_scheme_is_rejected_without_a_known_host() -> None:
 def test_link_longer_than_the_maximum_is_rejected() -> None:
     longest = "https://a.example/".ljust(MAX_URL_CHARACTERS, "x")
     assert parse_link(longest).path.endswith("x")
-    with pytest.raises(ClipmillError, match="2049 characters, at most 2048") as caught:
+    with pytest.raises(ClipmillError, match="2049 characters; the maximum is 2048") as caught:
         parse_link(longest + "x")
     assert caught.value.code is ErrorCode.REQUEST_TOO_LARGE
 

@@ -124,7 +124,7 @@ async def test_invalid_answer_is_ignored_and_logged(
             extraction_failure(DNS)
         )
     assert decision is None
-    assert "error handler mine gave no usable answer" in caplog.text
+    assert "error handler mine returned no valid decision" in caplog.text
 
 
 async def test_handler_failing_in_can_handle_is_skipped(

@@ -45,7 +45,7 @@ def test_program_receives_its_arguments_and_descriptors() -> None:
 def test_launch_fails_if_the_parent_has_already_exited() -> None:
     done = subprocess.run([*CHILD, "1", "/bin/echo"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "process 1, which wanted /bin/echo, is gone\n"
+    assert done.stderr == "process 1, the parent of /bin/echo, has exited\n"
 
 
 def test_death_signal_is_set_before_exec(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def test_invalid_http_address_is_reported_without_traceback(address: str) -> Non
 def test_unknown_stage_is_reported_with_the_installed_ones() -> None:
     result = run("worker", "delay", "nonsense")
     assert result.exit_code == 1
-    assert "Error: no stage named nonsense; there are commands, delay, " in result.output
+    assert "Error: no stage named nonsense; available: commands, delay, " in result.output
 
 
 def test_broker_start_failure_is_reported_without_traceback(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_up_with_a_file_as_data_directory_is_reported_without_traceback(tmp_path
     ("arguments", "variable", "text"),
     [
         (["config"], ("CLIPMILL_HTPP", "x"), "CLIPMILL_HTPP is not a setting"),
-        (["config"], ("CLIPMILL_KAFKA__PARTITIONS", "x"), "kafka.partitions has a bad value"),
-        (["up", "--bootstrap", "nonsense"], None, "kafka.bootstrap has a bad value"),
-        (["status", "r1", "--bootstrap", "a:b"], None, "kafka.bootstrap has a bad value"),
+        (["config"], ("CLIPMILL_KAFKA__PARTITIONS", "x"), "kafka.partitions has an invalid value"),
+        (["up", "--bootstrap", "nonsense"], None, "kafka.bootstrap has an invalid value"),
+        (["status", "r1", "--bootstrap", "a:b"], None, "kafka.bootstrap has an invalid value"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -68,8 +68,8 @@ async def test_loss_and_recovery_are_logged_once_each(
     caplog.set_level("INFO")
     await harness.run(ClusterUnavailableError("gone"), ClusterUnavailableError("gone"), None, None)
     assert [record.getMessage() for record in caplog.records] == [
-        "the access to the cluster is lost: gone",
-        "the access to the cluster is back",
+        "access to the cluster is lost: gone",
+        "access to the cluster is restored",
     ]
 
 
@@ -87,7 +87,7 @@ async def test_unavailable_broker_at_startup_is_polled_with_one_log_line(
     await harness.monitor.require_at_start()
     assert harness.waits == [BROKER_POLL_SECONDS] * 2
     assert [record.getMessage() for record in caplog.records] == [
-        "no broker answers\nTrying again for up to 60 s."
+        "no broker answers\nRetrying for up to 60 s."
     ]
 
 

@@ -159,7 +159,7 @@ async def test_missing_ca_file_is_explained() -> None:
         (GroupAuthorizationFailedError("g"), "for the group g; `clipmill topics acls`"),
         (ClusterAuthorizationFailedError(), "for the cluster; `clipmill topics acls`"),
         (TransactionalIdAuthorizationFailed("i"), "for the transactional id i;"),
-        (KafkaError("y"), "a:1,b:2 refuses: "),
+        (KafkaError("y"), "a:1,b:2 rejects the request: "),
     ],
 )
 async def test_authorization_error_is_explained(error: KafkaError, text: str) -> None:

@@ -56,7 +56,7 @@ async def test_silent_server_fails_after_the_timeout(
     monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
     message = await failure(silent_server)
     assert message is not None
-    assert f"no broker answers at {silent_server}: nothing came within 0.2 s" in message
+    assert f"no broker answers at {silent_server}: no response within 0.2 s" in message
 
 
 async def test_unresolvable_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ async def test_valid_token_stays_in_use_while_the_endpoint_fails(
     harness.now += 85
     harness.refuse(401)
     assert await harness.endpoint.token() == "one"
-    assert "the token of before stays in use" in caplog.text
+    assert "the previous token stays in use" in caplog.text
     harness.now += 20
     harness.refuse(401)
     with pytest.raises(TokenError):
@@ -292,7 +292,7 @@ async def test_plug_in_provides_tokens() -> None:
     [
         ({"fails": "1"}, "the token provider mine fails: RuntimeError: no network"),
         ({}, "the token provider mine fails: KeyError"),
-        ({"token": ""}, "gives no text"),
+        ({"token": ""}, "returns no text"),
     ],
 )
 async def test_failing_plug_in_raises_a_token_error(options: dict[str, str], text: str) -> None:
@@ -303,10 +303,13 @@ async def test_failing_plug_in_raises_a_token_error(options: dict[str, str], tex
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("none", "kafka.token_provider none is not installed; there are broken, lost, mine, other"),
+        (
+            "none",
+            "kafka.token_provider none is not installed; available: broken, lost, mine, other",
+        ),
         ("broken", "cannot be used: ValueError"),
         ("lost", "cannot be used: AttributeError"),
-        ("other", "is no aiokafka AbstractTokenProvider"),
+        ("other", "is not an aiokafka AbstractTokenProvider"),
     ],
 )
 def test_unusable_plug_in_raises_with_its_name(name: str, text: str) -> None:

@@ -314,7 +314,7 @@ async def test_problem_names_the_duration_of_the_outage(
     producer.on_send = record_problem
     await reliable_producer.publish(writes(*[b"x"] * count))
     assert problems[:2] == [None, None]
-    assert problems[3] == "the cluster at 127.0.0.1:9092 does not take records for 12 s"
+    assert problems[3] == "the cluster at 127.0.0.1:9092 has not accepted records for 12 s"
     assert reliable_producer.problem() is None
 
 
@@ -413,7 +413,7 @@ async def test_waiting_records_are_logged_in_one_line_with_count_and_latest_erro
             clock.now += UNAVAILABLE_SECONDS / 80
         (line,) = caplog.messages
         assert line.endswith(
-            "does not take records for 5 s, 50 wait; latest error: t: KafkaConnectionError('away')"
+            "accepted records for 5 s, 50 wait; latest error: t: KafkaConnectionError('away')"
         )
         producer.send_errors.clear()
         await asyncio.gather(*waiting)

@@ -31,4 +31,4 @@ def test_block_beyond_the_timeout_exits_the_process_with_a_message() -> None:
     )
     assert done.returncode == EXIT_STATUS
     assert "the toy did not stop within 0.2 s" in done.stderr
-    assert "Nothing is lost" in done.stderr
+    assert "No record is lost" in done.stderr

@@ -133,7 +133,7 @@ def test_partially_renewed_certificate_keeps_the_old_one(
     files.write(files.key, old_key)
     with caplog.at_level(logging.WARNING):
         assert presented_name(context, files.authority) == "first"
-    assert "the client certificate of before stays in use" in caplog.text
+    assert "the previous client certificate stays in use" in caplog.text
     files.write(files.key, new_key)
     assert presented_name(context, files.authority) == "second"
 

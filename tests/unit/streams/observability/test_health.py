@@ -38,8 +38,8 @@ def test_warnings_are_deduplicated_by_part_and_expire() -> None:
 def test_pipeline_check_reports_degraded_but_no_problem() -> None:
     health = Health()
     assert health.degraded() == {}
-    health.set_pipeline_check(lambda: {"download": "answers no heartbeat"})
-    assert health.degraded() == {"download": "answers no heartbeat"}
+    health.set_pipeline_check(lambda: {"download": "has committed no heartbeat"})
+    assert health.degraded() == {"download": "has committed no heartbeat"}
     assert health.problems() == {}
     assert health.warnings() == {}
 

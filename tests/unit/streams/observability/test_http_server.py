@@ -58,13 +58,13 @@ async def test_readiness_lists_the_problems_until_resolved(client: Client, healt
 async def test_process_stays_ready_while_the_pipeline_is_degraded(
     client: Client, health: Health
 ) -> None:
-    health.set_pipeline_check(lambda: {"download": "answers no heartbeat"})
+    health.set_pipeline_check(lambda: {"download": "has committed no heartbeat"})
     async with client.get("/health/ready") as response:
         body = await response.json()
     assert response.status == 200
     assert (body["status"], body["degraded"]) == (
         "degraded",
-        {"download": "answers no heartbeat"},
+        {"download": "has committed no heartbeat"},
     )
 
 

@@ -137,7 +137,7 @@ async def test_stalled_partition_is_reported_with_its_stage_until_it_progresses(
     harness.stopped = {("download", 1)}
     await harness.run(LONG)
     text = harness.heartbeats.problems()["download"]
-    assert text == f"answers no heartbeat for {LONG:.0f} s, on partition 1"
+    assert text == f"has committed no heartbeat for {LONG:.0f} s, on partition 1"
     assert harness.heartbeats.problems().keys() == {"download"}
     assert (harness.heartbeats.age("download"), harness.heartbeats.age("ledger")) == (LONG, 0.0)
     harness.stopped.clear()

@@ -54,7 +54,7 @@ def test_partition_without_progress_is_stalled(
     clock.now += 99
     detector.observe({P: positions[-1]})
     clock.now += 1
-    with pytest.raises(StalledError, match=r"requests-0 stands still for 100 s: committed 5"):
+    with pytest.raises(StalledError, match=r"requests-0 has been stalled for 100 s: committed 5"):
         detector.observe({P: positions[-1]})
 
 

@@ -178,7 +178,7 @@ async def run_until(worker: Worker, done: Any) -> None:
 async def test_stages_are_not_ready_before_the_worker_runs() -> None:
     health = Health()
     Worker([STAGE, OTHER], Settings(), health)
-    assert health.problems() == {"toy": "is being started", "other": "is being started"}
+    assert health.problems() == {"toy": "is starting", "other": "is starting"}
 
 
 async def test_running_stage_reports_its_own_problem(harness: WorkerHarness) -> None:
@@ -317,12 +317,12 @@ async def test_missing_acls_fail_the_start(harness: WorkerHarness) -> None:
 
 
 async def test_lost_access_is_a_problem_of_the_process(harness: WorkerHarness) -> None:
-    harness.access = "refuses the login"
+    harness.access = "rejects the login"
     health = Health()
     seen: list[dict[str, str]] = []
     worker = Worker([STAGE], Settings(), health)
     await run_until(worker, lambda: seen.append(health.problems()) or len(seen) > 5)  # type: ignore[func-returns-value]
-    assert seen[-1] == {"toy": "waits", "access": "refuses the login"}
+    assert seen[-1] == {"toy": "waits", "access": "rejects the login"}
 
 
 async def test_missing_topics_fail_the_start(

@@ -27,27 +27,27 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "password that ends the host": (
         {"backend": "redis", "redis_url": "redis://:s3cret/x@host"},
-        "is no URL; encode / . # @ in its password",
+        "is not a URL; encode / . # @ in its password",
     ),
     "password that ends the port": (
         {"backend": "redis", "redis_url": "redis://user:12/s3cret@host"},
-        "is no URL",
+        "is not a URL",
     ),
     "password that is a fragment": (
         {"backend": "redis", "redis_url": "redis://u:1#s3cret@host"},
-        "is no URL",
+        "is not a URL",
     ),
     "password that is a query": (
         {"backend": "redis", "redis_url": "redis://u:1?s3cret@host"},
-        "is no URL",
+        "is not a URL",
     ),
     "password that is an address": (
         {"backend": "redis", "redis_url": "redis://[s3cret@host/0"},
-        "is no URL",
+        "is not a URL",
     ),
     "plug-in with invalid URL": (
         {"backend": "memcached", "redis_url": "x://:s3cret@h:p"},
-        "is no URL",
+        "is not a URL",
     ),
     "invalid backend name": ({"backend": "../x"}, "backend"),
     "zero TTL": ({"video_info_seconds": 0}, "video_info_seconds"),

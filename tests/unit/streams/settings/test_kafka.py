@@ -49,7 +49,7 @@ def test_complete_login_is_valid(given: dict[str, object]) -> None:
         (TOKENS | {"token_provider": "mine"}, "exclude each other"),
         (TOKENS | {"oauth_token_url": "http://issuer.example/token"}, "only https is allowed"),
         (TOKENS | {"oauth_token_url": "file:///etc/passwd"}, "only https is allowed"),
-        (TOKENS | {"oauth_token_url": "https://a:b/c@issuer.example"}, "is no URL"),
+        (TOKENS | {"oauth_token_url": "https://a:b/c@issuer.example"}, "is not a URL"),
         ({"cert_file": "c.pem"}, "cert_file needs security_protocol SSL or SASL_SSL"),
         ({"security_protocol": "SSL", "key_file": "k.pem"}, "key_file needs cert_file"),
         ({"security_protocol": "SSL", "key_password": "p"}, "key_password needs cert_file"),

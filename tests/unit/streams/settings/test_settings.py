@@ -100,7 +100,9 @@ def test_unknown_variable_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch, n
         pytest.param("[kafka]\nbootstraps = 1", "kafka.bootstraps is not a setting", id="nested"),
         pytest.param("[kafak]\nx = 1", "kafak is not a setting", id="unknown group"),
         pytest.param(
-            "[kafka]\nreply_topics = ['a b']", "kafka.reply_topics.0 has a bad value", id="topic"
+            "[kafka]\nreply_topics = ['a b']",
+            "kafka.reply_topics.0 has an invalid value",
+            id="topic",
         ),
         pytest.param(
             "[kafka]\nreply_topics = ['a', 'a']", "reply_topics names a topic twice", id="twice"
@@ -115,8 +117,8 @@ def test_unknown_variable_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch, n
             "changelog is a topic of clipmill's own",
             id="changelog",
         ),
-        pytest.param("[kafka]\npartitions = 0", "kafka.partitions has a bad value", id="zero"),
-        pytest.param("kafka = 3", "kafka has a bad value", id="no group"),
+        pytest.param("[kafka]\npartitions = 0", "kafka.partitions has an invalid value", id="zero"),
+        pytest.param("kafka = 3", "kafka has an invalid value", id="no group"),
         pytest.param("http = ", "clipmill.toml", id="not TOML"),
     ],
 )
@@ -162,7 +164,7 @@ def test_invalid_variable_is_rejected_with_the_setting(
 ) -> None:
     monkeypatch.setenv(name, value)
     path = name.removeprefix("CLIPMILL_").lower().replace("__", ".")
-    with pytest.raises(SettingsError, match=f"^{path} has a bad value"):
+    with pytest.raises(SettingsError, match=f"^{path} has an invalid value"):
         load_settings()
 
 
@@ -189,13 +191,13 @@ def test_group_that_is_not_json_is_rejected(
 
 def test_missing_named_settings_file_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPMILL_CONFIG", "missing.toml")
-    with pytest.raises(SettingsError, match=r"missing\.toml, which is no file"):
+    with pytest.raises(SettingsError, match=r"missing\.toml does not exist"):
         load_settings()
 
 
 def test_settings_file_that_is_a_directory_is_rejected() -> None:
     FILE.mkdir()
-    with pytest.raises(SettingsError, match=r"clipmill\.toml, which is no file"):
+    with pytest.raises(SettingsError, match=r"clipmill\.toml does not exist, or is not a file"):
         load_settings()
 
 
@@ -214,7 +216,7 @@ def test_incomplete_login_is_rejected(
 ) -> None:
     monkeypatch.setenv("CLIPMILL_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv(f"CLIPMILL_KAFKA__{name.upper()}", "x")
-    with pytest.raises(SettingsError, match=f"kafka has a bad value: .* needs {missing}"):
+    with pytest.raises(SettingsError, match=f"kafka has an invalid value: .* needs {missing}"):
         load_settings()
 
 
@@ -247,9 +249,9 @@ PROXIES = {
     "socks4a://s3cret@h": "must start with http://, https:// or socks5h://",
     "h:1080": "must start with http://, https:// or socks5h://",
     "socks5h:s3cret": "must start with http://, https:// or socks5h://",
-    "socks5h://s3cret@h:1": "half a login",
-    "socks5h://:s3cret@h:1": "half a login",
-    "socks5h://u:@h:1": "half a login",
+    "socks5h://s3cret@h:1": "incomplete login",
+    "socks5h://:s3cret@h:1": "incomplete login",
+    "socks5h://u:@h:1": "incomplete login",
     f"socks5h://u:{'s3cret' * 50}@h:1": "up to 255 characters",
     f"socks5h://{'s3cret' * 50}:p@h:1": "up to 255 characters",
     "socks5h://u:s3cr%C3%A9t@h:1": "characters of ASCII",
@@ -302,7 +304,7 @@ def test_url_with_unencoded_password_is_rejected_without_showing_it(
 ) -> None:
     monkeypatch.setenv(f"CLIPMILL_{variable}", url)
     with pytest.raises(
-        SettingsError, match=r"is no URL; encode / \? # @ in its password"
+        SettingsError, match=r"is not a URL; encode / \? # @ in its password"
     ) as caught:
         load_settings()
     assert variable.lower().replace("__", ".") in str(caught.value)

@@ -115,10 +115,10 @@ async def test_page_is_read_by_the_configured_extractors(platform: Platform) -> 
         ),
         ({"_type": "url_transparent", "url": "https://["}, ErrorCode.CONTENT_UNSUPPORTED, "leads"),
         ({"_type": "url"}, ErrorCode.CONTENT_UNSUPPORTED, "leads to another page"),
-        ({}, ErrorCode.CONTENT_NO_FORMATS, "offers no file"),
+        ({}, ErrorCode.CONTENT_NO_FORMATS, "has no file"),
         ({"url": "https://a.example/x.f4m"}, ErrorCode.CONTENT_NO_FORMATS, "HLS and DASH"),
-        ([], ErrorCode.PLATFORM_CHANGED, "not a description"),
-        (None, ErrorCode.PLATFORM_CHANGED, "not a description"),
+        ([], ErrorCode.PLATFORM_CHANGED, "does not describe a video"),
+        (None, ErrorCode.PLATFORM_CHANGED, "does not describe a video"),
     ],
 )
 async def test_result_that_is_no_single_video_is_rejected(
@@ -163,7 +163,7 @@ def test_clock_defaults_to_now() -> None:
 
 def test_invalid_raw_result_is_an_error_on_use(platform: Platform) -> None:
     extraction = Extraction(raw=msgspec.Raw(b"[1"), engine=VERSIONS, extracted_at=NOW)
-    with pytest.raises(ClipmillError, match="not a description"):
+    with pytest.raises(ClipmillError, match="does not describe a video"):
         platform.get_media_sources(extraction)
 
 

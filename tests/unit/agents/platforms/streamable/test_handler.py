@@ -119,7 +119,7 @@ async def test_failure_is_mapped_to_a_clipmill_error(
 
 
 async def test_page_without_files_is_an_error(platform: Platform) -> None:
-    with pytest.raises(ClipmillError, match="offers no file") as caught:
+    with pytest.raises(ClipmillError, match="has no file") as caught:
         await read(platform, FakeEngine({"formats": []}))
     assert caught.value.code is ErrorCode.CONTENT_NO_FORMATS
 

@@ -253,9 +253,9 @@ STORY = read_url(f"https://www.tiktok.com/@name/story/{VIDEO.id}")
         ("profile:profile.private", ErrorCode.CONTENT_PRIVATE, "the account is private"),
         ("profile:profile.hidden", ErrorCode.CONTENT_PRIVATE, "the account is private"),
         ("profile:list.429", ErrorCode.RATE_LIMIT_API, "answered 429"),
-        ("profile:list.nothing", ErrorCode.RATE_LIMIT_API, "nothing that can be read"),
+        ("profile:list.nothing", ErrorCode.RATE_LIMIT_API, "empty response"),
         ("profile:list.same", ErrorCode.NETWORK_SERVER, "again instead of the next one"),
-        ("profile:layout", ErrorCode.PLATFORM_CHANGED, "changed its pages"),
+        ("profile:layout", ErrorCode.PLATFORM_CHANGED, "changed its format"),
     ],
 )
 def test_profile_failure_has_its_code_and_message(

@@ -162,7 +162,7 @@ def test_status_beside_posts_is_ignored(collection: ExtractorHarness) -> None:
 @pytest.mark.parametrize("answer", [None, [], "x", 7])
 def test_list_that_is_no_object_is_an_error(answer: object, collection: ExtractorHarness) -> None:
     collection.responses = [answer]
-    with pytest.raises(ExtractorError, match="The list is no object"):
+    with pytest.raises(ExtractorError, match="The list is not an object"):
         collection.posts(COLLECTION)
 
 

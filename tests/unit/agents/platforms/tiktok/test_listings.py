@@ -112,7 +112,7 @@ def test_post_urls_are_canonicalized(url: str, canonical: str) -> None:
 
 
 def test_list_without_any_post_is_an_error() -> None:
-    with pytest.raises(ClipmillError, match="TikTok profile name: nothing in its list") as caught:
+    with pytest.raises(ClipmillError, match="TikTok profile name: its list has no post") as caught:
         read_entries({"url": "https://www.tiktok.com/@name"}, {})
     assert caught.value.code is ErrorCode.PLATFORM_CHANGED
 
@@ -121,7 +121,7 @@ def test_list_without_any_post_is_an_error() -> None:
     "fields", [{}, {"_type": "url"}, {"_type": "video", "entries": [entry(0)]}]
 )
 def test_result_that_is_no_list_is_an_error(fields: dict[str, Any]) -> None:
-    with pytest.raises(ClipmillError, match="no list of posts") as caught:
+    with pytest.raises(ClipmillError, match="not a list of posts") as caught:
         read_listing(fields, PROFILE, 10)
     assert caught.value.code is ErrorCode.PLATFORM_CHANGED
 

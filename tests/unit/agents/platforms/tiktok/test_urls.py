@@ -174,7 +174,7 @@ def test_collection_url_is_canonicalized(url: str, parts: tuple[str, str]) -> No
 
 @pytest.mark.parametrize("user", ["", "_", "..", "caf\u00e9", "n%2561me", "a" * 101, "a@b", "a."])
 def test_profile_of_an_invalid_user_is_rejected(user: str) -> None:
-    with pytest.raises(ClipmillError, match="user name is none that TikTok gives") as caught:
+    with pytest.raises(ClipmillError, match="user name is not valid on TikTok") as caught:
         read_url(f"https://www.tiktok.com/@{user}")
     assert caught.value.code is ErrorCode.REQUEST_INVALID
 
