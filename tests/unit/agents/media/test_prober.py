@@ -186,7 +186,7 @@ async def test_process_without_cpu_time_is_unavailable(
 ) -> None:
     replace_process(monkeypatch, tmp_path, "time.sleep(60)")
     prober = MediaProber(seconds=0.3)
-    with pytest.raises(ProcessUnavailableError, match="no time"):
+    with pytest.raises(ProcessUnavailableError, match="no CPU time"):
         await prober.probe(write(tmp_path, b"x"))
     assert prober.pid is None
 
