@@ -9,6 +9,7 @@ NAMES = (
     "extraction",
     "challenges",
     "media",
+    "streams",
     "caches",
     "tables",
     "history",

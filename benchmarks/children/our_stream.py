@@ -1,0 +1,71 @@
+"""A stream as the product does it: segments, joined, hashed, and published at the end."""
+
+import contextlib
+from pathlib import Path
+
+import uvloop
+
+from agents.download.download_task import ProgressMeter
+from agents.download.segments.fetcher import TrackFetcher
+from agents.download.segments.store import SegmentStore
+from agents.media.facts import TrackFile
+from agents.media.remuxer import open_remuxer
+from agents.network.download import FetchLimits, MediaDownloader
+from agents.network.egress import Egress
+from agents.network.session import open_session
+from agents.storage.local import LocalStorage
+from agents.storage.writing import digest_of
+from benchmarks.children.arguments import Download
+from benchmarks.children.stopwatch import stopwatch
+from schemas.errors import ClipmillError
+from schemas.video import MediaSource, VideoFormat
+
+HOSTS = (".elsewhere.example",)
+
+
+async def main(arguments: Download) -> None:
+    """Fetch the stream into a store in the directory; ``variant`` ``fetch`` omits the rest."""
+    root = Path(arguments.directory)
+    source = MediaSource(
+        format=VideoFormat(format_id="hls", container="mp4", protocol="hls"), url=arguments.url
+    )
+    meter = ProgressMeter("benchmark", "tiktok:1", [source.format])
+
+    def progress(done: int, total: int | None) -> None:
+        meter.update("hls", done, total)
+
+    async with (
+        open_session(Egress(proxy=arguments.proxy, ca_file=Path(arguments.ca_file))) as session,
+        LocalStorage.open(root) as storage,
+        storage.workspace() as workspace,
+        open_remuxer() as remuxer,
+    ):
+        # A worker has one media process for all its files.
+        with contextlib.suppress(ClipmillError):
+            await remuxer.extract_audio(Path(__file__), workspace / "warm")
+        output = workspace / "made"
+        with stopwatch():
+            async with SegmentStore(root / "segments").lease("tiktok:1", "hls") as directory:
+                track = await TrackFetcher().fetch(
+                    source,
+                    directory,
+                    MediaDownloader(session),
+                    hosts=HOSTS,
+                    limits=FetchLimits(),
+                    on_bytes=progress,
+                )
+                if arguments.variant != "fetch":
+                    await remuxer.join([(track.path, TrackFile(parts=track.parts))], output)
+                    await storage.publish(
+                        output,
+                        platform="tiktok",
+                        video_id="1",
+                        format_id="hls",
+                        extension="mp4",
+                        sha256=await digest_of(output),
+                    )
+        assert track.bytes >= arguments.size, track.bytes
+
+
+if __name__ == "__main__":
+    uvloop.run(main(Download.read()))
