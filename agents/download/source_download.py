@@ -136,12 +136,13 @@ class SourceDownloader:
         limits = task.limits if part.is_primary else task.part_limits
         name, bytes_before = part.file.format_id, part.bytes_before
         arrived = EGRESS_BYTES.labels(task.event.video.platform, egress)
-        received = 0
+        # The first report of a track has the bytes of earlier attempts.
+        received = None if part.source.format.protocol != "https" else 0
 
         def on_progress(done: int, total: int | None) -> None:
             nonlocal received
             # Fewer bytes than before: the transfer restarted from the beginning.
-            arrived.inc(done - received if done > received else 0)
+            arrived.inc(0 if received is None else max(done - received, 0))
             received = done
             if part.is_primary:
                 task.budget.claim(name, max(done, total or 0))

@@ -15,6 +15,7 @@ from agents.network.session import open_session
 from agents.network.transfer import FetchLimits
 from schemas.errors import ErrorCode, ErrorContext
 from schemas.files import StoredFile
+from streams.observability.metrics import REGISTRY
 from tests.integration.stream_site import (
     HOST,
     StreamSite,
@@ -80,6 +81,11 @@ async def test_killed_download_is_resumed(state_dir: Path, tmp_path: Path) -> No
     assert max(counts.values()) <= 2
 
 
+def bytes_over_egress() -> float:
+    labels = {"platform": "tiktok", "egress": "direct"}
+    return REGISTRY.get_sample_value("clipmill_egress_received_bytes_total", labels) or 0.0
+
+
 async def test_failed_download_is_continued_by_the_next_attempt(
     state_dir: Path, tmp_path: Path
 ) -> None:
@@ -94,7 +100,10 @@ async def test_failed_download_is_continued_by_the_next_attempt(
         assert error.error_type is ErrorCode.CONTENT_LINK_EXPIRED
         gone = False
         # The page is read again: the addresses have another signature.
+        before, earlier = bytes_over_egress(), len(harness.site.requested)
         check_marks(await harness.run(file_of(track("media.m3u8?signature=2"))))
+        again = [name for name in harness.site.requested[earlier:] if name in SEGMENTS]
+        assert bytes_over_egress() - before == sum(len(STREAM[name]) for name in again)
         counts = Counter(harness.site.requested)
     assert counts["media20.ts"] == 2
     assert {counts[name] for name in SEGMENTS if name != "media20.ts"} == {1}

@@ -75,7 +75,8 @@ class TrackFetcher:
             fetcher: of one egress.
             hosts: permitted host suffixes of manifest, keys and segments.
             limits: of the track.
-            on_bytes: called for every chunk; the total is not known.
+            on_bytes: called first with the bytes that are there already, then for every chunk;
+                the total is not known.
 
         Raises:
             ClipmillError: as `MediaFetcher.fetch`; as the parsers of `agents.manifests`;
@@ -86,6 +87,7 @@ class TrackFetcher:
         resources = [each for part in parts for each in part.resources]
         opened = partial(JoinedFile, directory, _fingerprint(resources))
         joined = await run_on_disk(opened, directory)
+        on_bytes(joined.bytes_on_disk, None)
         download = _TrackDownload(joined, requests, on_bytes)
         missing = [
             partial(download.fetch, index, each)
