@@ -245,7 +245,7 @@ class ReliableProducer:
                 acknowledged[number] = each.metadata()
             except KafkaError as error:
                 failed[number] = error
-        return failed
+        return _with_records_behind(failed, writes) if failed else failed
 
     async def _after_error(self, write: Write, error: KafkaError) -> Write:
         """Return the record to send again; raises when the cluster refuses it."""
@@ -310,3 +310,21 @@ class ReliableProducer:
             batch, write.topic, partition=partition
         )
         return future
+
+
+def _with_records_behind(
+    failed: Mapping[int, KafkaError], writes: Mapping[int, Write]
+) -> dict[int, KafkaError]:
+    """Add the acknowledged records behind a failed one of their key: all are sent again, in order.
+
+    Another Kafka batch had them, and the last record of a key in a changelog is its row.
+    """
+    of_keys: dict[tuple[str, bytes | None], KafkaError] = {}
+    found: dict[int, KafkaError] = {}
+    for number, write in writes.items():
+        error = failed.get(number) or of_keys.get((write.topic, write.key))
+        if error is not None:
+            found[number] = error
+            if write.key is not None:
+                of_keys[write.topic, write.key] = error
+    return found

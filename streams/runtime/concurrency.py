@@ -25,12 +25,6 @@ class Reservation:
         self._slots = None
         return True
 
-    def withdraw(self) -> None:
-        """Return the slot without a notification: nothing was started in between."""
-        assert self._slots is not None
-        self._slots.unreserve()
-        self._slots = None
-
     def release(self) -> None:
         """Release the slot, unless it was transferred."""
         slots, self._slots = self._slots, None
@@ -56,16 +50,15 @@ class ConcurrencyLimit:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.on_free: Callable[[], object] = lambda: None
 
-    def reserve(self) -> Reservation | None:
-        """Acquire a slot for a task that is about to start; None when no slot is free."""
-        if not self._free:
-            return None
+    @property
+    def has_free_slot(self) -> bool:
+        return self._free > 0
+
+    def reserve(self) -> Reservation:
+        """Acquire a free slot for a task that is about to start."""
+        assert self._free
         self._free -= 1
         return Reservation(self)
-
-    def unreserve(self) -> None:
-        """Return a reserved slot without calling `on_free`."""
-        self._free += 1
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[None]:

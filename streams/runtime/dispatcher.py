@@ -122,22 +122,36 @@ class Dispatcher:
         if self._redispatch is not None:
             return
         for _ in range(SYNC_RECORDS):
-            if not self._schedule or (slot := self._reserve()) is None:
+            if not self._schedule or not self._can_start():
                 return
             entry = self._schedule.pop(self._gate.admits)
             if entry is None:
-                slot.withdraw()
                 return
-            if isinstance(entry.item, _Slice) and entry.item.slot.done():
-                slot.withdraw()  # its task was cancelled, and has not run since
-                continue
-            self._gate.spend(entry.claim)
-            if isinstance(entry.item, _Slice):
-                entry.item.slot.set_result(slot)
-            else:
+            if not isinstance(entry.item, _Slice):
+                self._gate.spend(entry.claim)
                 self._add_held_bytes(-_size(entry.item))
-                self._start(entry.item, slot, entry)
+                self._start(entry.item, entry)
+                self._start_waiting_behind(entry)
+            elif not entry.item.slot.done():  # else its task was cancelled, and has not run since
+                self._gate.spend(entry.claim)
+                entry.item.slot.set_result(self._slots.reserve())
         self._redispatch = asyncio.get_running_loop().call_soon(self._dispatch_again)
+
+    def _start_waiting_behind(self, entry: Scheduled[Incoming | _Slice]) -> None:
+        """Process the records that wait behind one of their key into its batch."""
+        while (following := self._schedule.waiting_behind(entry)) is not None:
+            record = following.item
+            assert isinstance(record, Incoming)
+            if not (
+                self.tasks.may_join(entry.key)
+                and self._can_start()
+                and self._gate.admits(following.claim)
+                and self._process_sync(record, following)
+            ):
+                return
+            self._schedule.join(following)
+            self._gate.spend(following.claim)
+            self._add_held_bytes(-_size(record))
 
     def _dispatch_again(self) -> None:
         self._redispatch = None
@@ -204,25 +218,30 @@ class Dispatcher:
             return Claim(DEFAULT_RANK)
 
     def _start_at_once(self, record: Incoming, claim: Claim, key: bytes | None) -> bool:
-        """Start a record if nothing is held and it has a slot, capacity and a free key."""
-        if self._schedule or not self._schedule.is_free(key) or not self._gate.admits(claim):
+        """Start a record if nothing is held and it has a slot, capacity and a free key.
+
+        Without a free key it is processed into the batch of the record before it, if it may join.
+        """
+        if self._schedule or not self._can_start() or not self._gate.admits(claim):
             return False
-        slot = self._reserve()
-        if slot is None:
+        entry: Scheduled[Incoming | _Slice] = scheduled(record, claim, key)
+        if self._schedule.is_free(key):
+            self._start(record, entry)
+        elif not self.tasks.may_join(key) or not self._process_sync(record, entry):
             return False
+        self._schedule.start(key)
         self._gate.spend(claim)
-        self._schedule.mark_busy(key)
-        self._start(record, slot, scheduled(record, claim, key))
         return True
 
-    def _reserve(self) -> Reservation | None:
-        """Reserve a slot for a record; None when no record may be started."""
-        if not self.accepts or self._intake.paused:
-            return None
+    def _can_start(self) -> bool:
+        """Return whether there is a slot, and a record may be started."""
         # Slices belong to started records: counting them would make these wait for each other.
-        if len(self.tasks) - self._slicing >= self._started_max:
-            return None
-        return self._slots.reserve()
+        return (
+            self._slots.has_free_slot
+            and self.accepts
+            and not self._intake.paused
+            and len(self.tasks) - self._slicing < self._started_max
+        )
 
     def on_cancel(self, key: str, value: bytes | None) -> None:
         if value is not None:
@@ -236,18 +255,19 @@ class Dispatcher:
         else:
             self.has_space.clear()
 
-    def _start(
-        self, record: Incoming, slot: Reservation, entry: Scheduled[Incoming | _Slice]
-    ) -> None:
+    def _start(self, record: Incoming, entry: Scheduled[Incoming | _Slice]) -> None:
         """Process a record synchronously if that is possible, else in a task of its own."""
+        if not self._process_sync(record, entry):
+            self._started[record_id_of(record)] = entry
+            self.tasks.start(record, self._slots.reserve(), entry)
+
+    def _process_sync(self, record: Incoming, entry: Scheduled[Incoming | _Slice]) -> bool:
         processed = self.tasks.processor.run_sync(record)
         if processed is None:
-            self._started[record_id_of(record)] = entry
-            self.tasks.start(record, slot, entry)
-        else:
-            slot.withdraw()
-            self._charge(entry.claim, processed.effects)
-            self.tasks.write(processed, entry)
+            return False
+        self._charge(entry.claim, processed.effects)
+        self.tasks.write(processed, entry)
+        return True
 
     def _on_ended(self, record_id: RecordId, entry: Scheduled[Incoming | _Slice] | None) -> None:
         (topic, _), _ = record_id

@@ -6,7 +6,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
 
-from streams.records import Incoming
+from streams.records import Incoming, TableWrite
 from streams.runtime.concurrency import RESERVED, Reservation
 from streams.runtime.offset_tracker import Partition
 from streams.runtime.processor import Processed
@@ -26,6 +26,8 @@ class Processor(Protocol):
     async def write_batch(self, batch: Sequence[Processed]) -> None:
         """Write the effects of records that were processed without waiting."""
 
+
+_Batched = tuple[Processed, Scheduled[Any]]
 
 RecordId = tuple[Partition, int]
 """Partition and offset of a record."""
@@ -96,23 +98,44 @@ class RecordTasks:
         return task
 
     def write(self, processed: Processed, entry: Scheduled[Any]) -> None:
-        """Write the effects of a record in the batch of its partition."""
-        record = processed.record
-        task = self._batches.add(partition_of(record), (processed, entry))
-        self._tasks[record_id_of(record)] = task
+        """Write the effects of a record in the open batch."""
+        self._tasks[record_id_of(processed.record)] = self._add(processed, entry)
+
+    def may_join(self, key: bytes | None) -> bool:
+        """Return whether a record may be written in the batch of the one before it of its key."""
+        return key is not None and self._batches.may_join(key)
 
     def orphan(self, partition: Partition) -> None:
         """Turn the tasks of a partition into orphans: they go on, but acknowledge nothing."""
-        self._batches.close(partition)
+        self._batches.close()
         for record_id in [each for each in self._tasks if each[0] == partition]:
             self._orphans.add(self._tasks.pop(record_id))
 
     def retain(self, partitions: Collection[Partition]) -> None:
-        """Cancel the tasks of all other partitions."""
-        self._batches.close_all()
+        """Cancel the tasks of all other partitions.
+
+        What the batches of these have of other records is written again.
+        """
+
+        def is_revoked(batched: _Batched, task: asyncio.Task[None]) -> bool:
+            record = batched[0].record
+            is_orphan = self._tasks.get(record_id_of(record)) is not task
+            return not is_orphan and partition_of(record) not in partitions
+
+        for (processed, entry), task in self._batches.withdraw(is_revoked):
+            record_id = record_id_of(processed.record)
+            renewed = self._add(processed, entry)
+            if self._tasks.get(record_id) is task:
+                self._tasks[record_id] = renewed
+            else:
+                self._orphans.add(renewed)
         for (partition, _), task in list(self._tasks.items()):
             if partition not in partitions:
                 task.cancel()
+
+    def _add(self, processed: Processed, entry: Scheduled[Any]) -> asyncio.Task[None]:
+        has_rows = any(isinstance(effect, TableWrite) for effect in processed.effects)
+        return self._batches.add((processed, entry), entry.key, has_rows=has_rows)
 
     async def drain(self, grace: float) -> None:
         """Wait for all tasks up to a grace period, and cancel the rest."""
@@ -127,12 +150,10 @@ class RecordTasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_failure(error)
 
-    async def _write(self, batch: Sequence[tuple[Processed, Scheduled[Any]]]) -> None:
+    async def _write(self, batch: Sequence[_Batched]) -> None:
         await self.processor.write_batch([processed for processed, _ in batch])
 
-    def _on_batch_done(
-        self, batch: Sequence[tuple[Processed, Scheduled[Any]]], task: asyncio.Task[None]
-    ) -> None:
+    def _on_batch_done(self, batch: Sequence[_Batched], task: asyncio.Task[None]) -> None:
         for processed, entry in batch:
             self._forget(record_id_of(processed.record), entry, task)
         self._end(task)

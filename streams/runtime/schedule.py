@@ -1,9 +1,10 @@
 """The schedule of a stage: which held record is started next.
 
 Records with the same path share a priority queue, so a path without capacity blocks no other path.
-In an ordered stage the records of one key are served FIFO and one at a time; the first of them
-inherits the highest rank among them, so a low rank does not block a high one of the same key for
-longer than necessary (priority inheritance).
+In an ordered stage the records of one key are served FIFO. The next one is served when those before
+it have ended, or with `Schedule.join` beside them. The first that waits inherits the highest rank
+among them, so a low rank does not block a high one of the same key for longer than necessary
+(priority inheritance).
 """
 
 from collections import Counter, deque
@@ -28,7 +29,7 @@ class Scheduled(QueueEntry[T]):
 
     Attributes:
         claim: its rank and path.
-        key: at most one record of a key is in progress; None without ordering.
+        key: records of a key are in progress one at a time, or join; None without ordering.
         own_rank: raised when its request is cancelled; ``rank`` may be inherited.
     """
 
@@ -39,11 +40,11 @@ class Scheduled(QueueEntry[T]):
 
 @dataclass(slots=True)
 class _Chain(Generic[T]):
-    """The records of one key, FIFO; the first is queued unless one of the key is in progress."""
+    """The records of one key, FIFO; the first is queued unless ``in_progress`` is positive."""
 
     waiting: deque[Scheduled[T]] = field(default_factory=deque)
     ranks: Counter[int] = field(default_factory=Counter)
-    busy: bool = False
+    in_progress: int = 0
 
     def highest(self) -> int:
         return max(rank for rank, number in self.ranks.items() if number)
@@ -80,25 +81,44 @@ class Schedule(Generic[T]):
         entry = self._next(admits)
         if entry is None:
             return None
-        if entry.key is not None:
-            self._chains[entry.key].busy = True
+        self._count_in_progress(entry.key)
         self.remove(entry)
         return entry
+
+    def waiting_behind(self, entry: Scheduled[T]) -> Scheduled[T] | None:
+        """Return the first waiting record of the key of a record in progress.
+
+        None if there is none, or one of a lower rank, which must not pass the other keys.
+        """
+        chain = None if entry.key is None else self._chains.get(entry.key)
+        if chain is None or not chain.waiting or chain.waiting[0].own_rank < entry.rank:
+            return None
+        return chain.waiting[0]
+
+    def join(self, entry: Scheduled[T]) -> None:
+        """Serve a record that waits behind one of its key, beside that one."""
+        self._count_in_progress(entry.key)
+        self.remove(entry)
 
     def is_free(self, key: bytes | None) -> bool:
         """Return whether no record of a key waits or is in progress."""
         return key is None or key not in self._chains
 
-    def mark_busy(self, key: bytes | None) -> None:
-        """Mark a free key as in progress, for a record that starts without waiting."""
+    def start(self, key: bytes | None) -> None:
+        """Count a record that starts without waiting as in progress."""
+        if key is not None and key not in self._chains:
+            self._chains[key] = _Chain()
+        self._count_in_progress(key)
+
+    def _count_in_progress(self, key: bytes | None) -> None:
         if key is not None:
-            self._chains[key] = _Chain(busy=True)
+            self._chains[key].in_progress += 1
 
     def release(self, key: bytes | None) -> None:
-        """Mark the key's record as finished: the next one of this key is queued."""
+        """Count a record of a key as ended; the next one is queued behind the last of them."""
         if key is None or (chain := self._chains.get(key)) is None:
             return
-        chain.busy = False
+        chain.in_progress -= 1
         self._queue_first(key)
 
     def remove(self, entry: Scheduled[T]) -> None:
@@ -149,7 +169,7 @@ class Schedule(Generic[T]):
     def _queue_first(self, key: bytes) -> None:
         """Queue the first record of a key, with the highest rank among all of this key."""
         chain = self._chains[key]
-        if chain.busy:
+        if chain.in_progress:
             return
         if not chain.waiting:
             del self._chains[key]

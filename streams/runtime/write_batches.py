@@ -1,13 +1,10 @@
-"""Batches of records whose effects are written together: those of a partition in one iteration."""
+"""Batches of records whose effects are written together: those of one event-loop iteration."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import Context
-from dataclasses import dataclass
-from functools import partial
+from itertools import compress
 from typing import Generic, TypeVar
-
-from streams.runtime.offset_tracker import Partition
 
 T = TypeVar("T")
 
@@ -15,14 +12,8 @@ BATCH_RECORDS = 64
 """Maximum number of records in a batch, as in a poll: 2 to 10 ms of processing."""
 
 
-@dataclass(slots=True)
-class _Batch(Generic[T]):
-    records: list[T]
-    task: asyncio.Task[None]
-
-
 class WriteBatches(Generic[T]):
-    """Open batches, one per partition, each until the next iteration of the event loop.
+    """The open batch, until the next iteration of the event loop, and those that are written.
 
     Args:
         write: writes the effects of the records of a batch.
@@ -36,31 +27,67 @@ class WriteBatches(Generic[T]):
     ) -> None:
         self._write = write
         self._on_done = on_done
-        self._open: dict[Partition, _Batch[T]] = {}
+        self._records: dict[asyncio.Task[None], list[T]] = {}
+        self._open: asyncio.Task[None] | None = None
+        self._keys: set[bytes] = set()
 
-    def add(self, partition: Partition, record: T) -> asyncio.Task[None]:
-        """Add a record to the batch of its partition; return the task that writes it."""
-        batch = self._open.get(partition)
-        if batch is None:
-            records: list[T] = []
-            task = asyncio.create_task(self._run(partition, records), context=Context())
-            task.add_done_callback(partial(self._on_done, records))
-            batch = self._open[partition] = _Batch(records, task)
-        batch.records.append(record)
-        if len(batch.records) == BATCH_RECORDS:
-            self.close(partition)
-        return batch.task
+    def add(
+        self, record: T, key: bytes | None = None, *, has_rows: bool = False
+    ) -> asyncio.Task[None]:
+        """Add a record to the open batch; return the task that writes it.
 
-    def close(self, partition: Partition) -> None:
-        """Add no further record to the batch of a partition."""
-        self._open.pop(partition, None)
+        ``key`` is that of a record of an ordered stage, ``has_rows`` whether its effects have rows.
+        """
+        task = self._open or self._open_batch()
+        records = self._records[task]
+        records.append(record)
+        if key is not None:
+            (self._keys.discard if has_rows else self._keys.add)(key)
+        if len(records) == BATCH_RECORDS:
+            self.close()
+        return task
 
-    def close_all(self) -> None:
-        """Add no further record to any batch."""
-        self._open.clear()
+    def may_join(self, key: bytes) -> bool:
+        """Return whether the next record of a key may be added to a batch that has one of it.
 
-    async def _run(self, partition: Partition, records: list[T]) -> None:
-        batch = self._open.get(partition)
-        if batch is not None and batch.records is records:
-            self.close(partition)
-        await self._write(records)
+        Its effects are written behind those of the other, also when these are written again. It
+        must not depend on a row of the other: rows are visible once they are acknowledged.
+        """
+        return key in self._keys
+
+    def close(self) -> None:
+        """Add no further record to the open batch."""
+        self._open = None
+        self._keys.clear()
+
+    def withdraw(
+        self, is_withdrawn: Callable[[T, asyncio.Task[None]], bool]
+    ) -> Iterator[tuple[T, asyncio.Task[None]]]:
+        """Cancel the batches that have withdrawn records; yield their other records.
+
+        These have to be added again, to batches of their own; each comes with its former task.
+        """
+        self.close()
+        for task, records in list(self._records.items()):
+            withdrawn = [is_withdrawn(each, task) for each in records]
+            if any(withdrawn) and task.cancel():
+                others = [each for each, lost in zip(records, withdrawn, strict=True) if not lost]
+                records[:] = compress(records, withdrawn)
+                yield from ((each, task) for each in others)
+                self.close()
+
+    def _open_batch(self) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._run(), context=Context())
+        task.add_done_callback(self._end)
+        self._records[task], self._open = [], task
+        return task
+
+    async def _run(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if self._open is task:
+            self.close()
+        await self._write(self._records[task])
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._on_done(self._records.pop(task), task)

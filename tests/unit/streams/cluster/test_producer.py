@@ -122,7 +122,7 @@ def reliable_producer(producer: FakeProducer) -> ReliableProducer:
 
 
 def writes(*values: bytes) -> list[Write]:
-    return [Write("t", b"k", value) for value in values]
+    return [Write("t", value, value) for value in values]
 
 
 async def test_producer_requires_acks_of_all_replicas(producer: FakeProducer) -> None:
@@ -193,6 +193,18 @@ async def test_only_failed_records_are_retried(
     producer.ack_errors = [None, UNAVAILABLE, None, UNAVAILABLE]
     await reliable_producer.publish(writes(b"a", b"b", b"c"))
     assert producer.sent == [b"a", b"c", b"b"]
+
+
+async def test_records_behind_a_failed_one_of_their_key_are_sent_again_in_order(
+    reliable_producer: ReliableProducer, producer: FakeProducer
+) -> None:
+    producer.ack_errors = [None, UNAVAILABLE]
+    keys = (b"k", b"k", b"other", b"k", None)
+    values = [b"%d" % number for number in range(5)]
+    await reliable_producer.publish(
+        [Write("t", key, value) for key, value in zip(keys, values, strict=True)]
+    )
+    assert producer.sent == [b"0", b"2", b"3", b"4", b"1", b"3"]
 
 
 async def test_all_failed_records_share_one_backoff(

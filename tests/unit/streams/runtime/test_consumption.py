@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from streams.claims import Claim, Path, claim_of
 from streams.cluster.record_batches import UndecodableBatch
 from streams.cluster.shared_state import SharedState
+from streams.faust_driver.app import to_incoming
 from streams.faust_driver.consumer import OffsetReset
 from streams.intake import Intake
-from streams.records import Effect, Incoming, Outgoing
+from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.runtime import dispatcher, write_batches
 from streams.runtime.back_pressure import BackPressureGate, GroupProgress, Meter
 from streams.runtime.concurrency import ConcurrencyLimit, slot_released
@@ -708,7 +709,6 @@ class SlicingHarness(ConsumptionHarness):
 async def test_higher_rank_is_started_between_two_slices() -> None:
     harness = SlicingHarness(concurrency=1, claim=ranked(1, 1, 9))
     blocked = harness.slots.reserve()
-    assert blocked is not None
     for offset, slices in enumerate((b"3", b"2", b"1")):
         await harness.accept(offset, value=slices)
     blocked.release()
@@ -716,7 +716,7 @@ async def test_higher_rank_is_started_between_two_slices() -> None:
     assert harness.started[0] == 2
     assert sorted(harness.started) == [0, 0, 0, 1, 1, 2]
     assert harness.acked == [0, 1, 2]
-    assert harness.slots.reserve() is not None
+    assert harness.slots.has_free_slot
 
 
 async def test_slices_wait_for_downstream_capacity() -> None:
@@ -754,7 +754,7 @@ async def test_record_cancelled_between_slices_loses_no_slot(*, has_turn: bool) 
     harness.rebalance()
     await yield_to_tasks()
     assert (harness.started, harness.held) == ([0], 0)
-    assert harness.slots.reserve() is not None
+    assert harness.slots.has_free_slot
 
 
 async def test_cancelled_slice_leaks_no_slot_before_its_task_runs() -> None:
@@ -767,7 +767,7 @@ async def test_cancelled_slice_leaks_no_slot_before_its_task_runs() -> None:
     harness.consumption.on_capacity()
     await yield_to_tasks()
     assert (harness.started, harness.held) == ([0], 0)
-    assert harness.slots.reserve() is not None
+    assert harness.slots.has_free_slot
 
 
 async def test_output_beyond_the_claim_is_charged() -> None:
@@ -800,7 +800,7 @@ async def test_record_with_a_released_slot_lets_the_next_one_start(
     response.set()
     await yield_to_tasks(40)
     assert harness.held == 0
-    assert harness.slots.reserve() is not None
+    assert harness.slots.has_free_slot
 
 
 # Truncated logs
@@ -1001,11 +1001,11 @@ async def test_records_of_one_poll_are_written_together(sync: SyncHarness) -> No
     assert sync.acked == [0, 1, 2, 3]
 
 
-async def test_each_partition_is_written_by_itself(sync: SyncHarness) -> None:
+async def test_records_of_all_partitions_are_written_together(sync: SyncHarness) -> None:
     await sync.deliver(0, 1)
     await sync.deliver(0, partition=1)
     await yield_to_tasks()
-    assert sync.batches == [[0, 1], [0]]
+    assert sync.batches == [[0, 1, 0]]
 
 
 async def test_record_that_waits_is_acknowledged_in_order_with_those_that_do_not(
@@ -1027,8 +1027,17 @@ async def test_records_in_flight_count_until_their_batch_is_written(sync: SyncHa
     assert (sync.acked, sync.held, sync.free) == ([], 3, 97)
 
 
-async def test_next_record_of_a_key_waits_until_the_batch_is_written(sync: SyncHarness) -> None:
+async def test_records_of_one_key_without_rows_are_written_together(sync: SyncHarness) -> None:
+    await sync.deliver(0, 1, 2, key=b"same")
+    await yield_to_tasks()
+    assert (sync.processed, sync.batches, sync.acked) == ([0, 1, 2], [[0, 1, 2]], [0, 1, 2])
+
+
+async def test_record_behind_a_row_of_its_key_waits_until_the_row_is_acknowledged(
+    sync: SyncHarness,
+) -> None:
     sync.acknowledged.clear()
+    sync.effects = [TableWrite("rows", "same", b"")]
     await sync.deliver(0, 1, key=b"same")
     await yield_to_tasks()
     assert sync.processed == [0]
@@ -1037,12 +1046,62 @@ async def test_next_record_of_a_key_waits_until_the_batch_is_written(sync: SyncH
     assert (sync.processed, sync.batches, sync.acked) == ([0, 1], [[0], [1]], [0, 1])
 
 
+async def test_record_of_a_key_that_is_being_written_waits(sync: SyncHarness) -> None:
+    sync.acknowledged.clear()
+    await sync.deliver(0, key=b"same")
+    await yield_to_tasks()
+    await sync.deliver(1, 2, key=b"same")
+    await yield_to_tasks()
+    assert sync.processed == [0]
+    sync.acknowledged.set()
+    await yield_to_tasks()
+    assert (sync.batches, sync.acked) == ([[0], [1, 2]], [0, 1, 2])
+
+
+async def test_record_that_needs_a_task_waits_for_the_batch_of_its_key(sync: SyncHarness) -> None:
+    sync.waits = {1}
+    sync.acknowledged.clear()
+    await sync.deliver(0, 1, 2, key=b"same")
+    await yield_to_tasks()
+    assert (sync.processed, sync.started) == ([0], [])
+    sync.acknowledged.set()
+    await yield_to_tasks()
+    assert (sync.batches, sync.started) == ([[0]], [1])
+    sync.release(1)
+    await yield_to_tasks()
+    assert (sync.batches, sync.acked) == ([[0], [2]], [0, 1, 2])
+
+
+async def test_records_that_join_a_batch_claim_capacity() -> None:
+    sync = SyncHarness(claim=ranked(10, 10, 10, path=(AUDIT,)))
+    sync.meter.observe(GroupProgress(end=3, finished=0), 0.0)
+    await sync.deliver(0, 1, 2, key=b"same")
+    await yield_to_tasks()
+    assert sync.processed == [0]
+    sync.meter.observe(GroupProgress(end=4, finished=4), 1.0)
+    sync.consumption.on_capacity()
+    await yield_to_tasks()
+    assert sync.batches == [[0], [1, 2]]
+    await sync.consumption.drain(1)
+
+
+async def test_lower_rank_of_a_key_does_not_pass_a_higher_one_of_another() -> None:
+    sync = SyncHarness(claim=ranked(9, 5, 7))
+    sync.intake.pause("test", "")
+    polled = [sync.polled(n, key=key) for n, key in enumerate((b"a", b"a", b"b"))]
+    for each in polled:
+        sync.consumption.dispatcher.submit(to_incoming(REQUESTS, each))
+    sync.intake.resume("test")
+    await yield_to_tasks()
+    assert sync.processed == [0, 2, 1]
+
+
 async def test_synchronous_record_keeps_no_slot() -> None:
     sync = SyncHarness(concurrency=1)
     sync.acknowledged.clear()
     await sync.deliver(0, 1, 2)
     assert sync.processed == [0, 1, 2]
-    assert sync.slots.reserve() is not None
+    assert sync.slots.has_free_slot
     sync.acknowledged.set()
     await sync.consumption.drain(1)
 
@@ -1094,14 +1153,43 @@ async def test_event_loop_is_free_between_the_rounds_of_a_long_queue(
 
 async def test_batch_of_a_revoked_partition_is_cancelled(sync: SyncHarness) -> None:
     sync.acknowledged.clear()
+    await sync.deliver(0, partition=1)
+    await yield_to_tasks()
+    sync.rebalance(P)
+    await yield_to_tasks()
+    assert (sync.held, sync.free) == (0, 100)
+
+
+async def test_records_in_the_batch_of_a_revoked_partition_are_written_again(
+    sync: SyncHarness,
+) -> None:
+    sync.acknowledged.clear()
     await sync.deliver(0, 1)
     await sync.deliver(0, partition=1)
     await yield_to_tasks()
     sync.rebalance(P)
     await yield_to_tasks()
-    assert sync.held == 2
+    assert (sync.batches, sync.held) == ([[0, 1, 0], [0, 1]], 2)
+    await sync.deliver(0, 1, 2)
     sync.acknowledged.set()
     await yield_to_tasks()
+    assert (sync.processed, sync.acked) == ([0, 1, 0, 2], [0, 1, 2])
+    assert (sync.held, sync.free) == (0, 100)
+
+
+async def test_orphan_in_the_batch_of_a_revoked_partition_is_written_again(
+    sync: SyncHarness,
+) -> None:
+    sync.acknowledged.clear()
+    await sync.deliver(0)
+    await sync.deliver(0, partition=1)
+    await yield_to_tasks()
+    sync.consumption.reset_partition(REQUESTS, RESET)
+    sync.rebalance()
+    await yield_to_tasks()
+    sync.acknowledged.set()
+    await yield_to_tasks()
+    assert (sync.batches, sync.acked) == ([[0, 0], [0]], [])
     assert (sync.held, sync.free) == (0, 100)
 
 

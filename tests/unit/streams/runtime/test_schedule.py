@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.claims import Claim, Path
 from streams.priority_queue import AGEING, URGENT
-from streams.runtime.schedule import Schedule
+from streams.runtime.schedule import Schedule, Scheduled
 from streams.topics import AUDIT, EXTRACTED, VALIDATED
 
 
@@ -118,6 +118,21 @@ def test_removed_records_are_not_served_and_key_order_is_kept() -> None:
     assert schedule._chains == {}
 
 
+def test_waiting_record_joins_the_one_of_its_key_in_progress() -> None:
+    schedule = schedule_of(*[Claim(5)] * 3, Claim(9), keys=[b"a", b"a", b"a", b"b"])
+    highest, first = schedule.pop(admit_all), schedule.pop(admit_all)
+    assert highest is not None
+    assert first is not None
+    assert (highest.item, schedule.waiting_behind(highest)) == (3, None)
+    second = schedule.waiting_behind(first)
+    assert second is not None
+    schedule.join(second)
+    schedule.release(b"a")
+    assert (first.item, second.item, schedule.pop(admit_all)) == (0, 1, None)
+    schedule.release(b"a")
+    assert drain(schedule) == [2]
+
+
 def test_served_records_leave_no_state() -> None:
     schedule = schedule_of(*[Claim(5, request=f"b/{n}") for n in range(9)], keys=[b"a"] * 9)
     drain(schedule)
@@ -134,7 +149,7 @@ class Step:
 
 steps = st.builds(
     Step,
-    kind=st.sampled_from(["push", "push", "pop", "release", "lose", "expedite", "close"]),
+    kind=st.sampled_from(["push", "push", "pop", "join", "release", "lose", "expedite", "close"]),
     key=st.sampled_from([None, b"a", b"b", b"c"]),
     rank=st.integers(0, URGENT - 1),
     path=st.sampled_from([(), (AUDIT,), (VALIDATED, AUDIT)]),
@@ -149,7 +164,7 @@ class ScheduleModel:
         self.keys: dict[int, bytes | None] = {}
         self.served: list[int] = []
         self.lost: set[int] = set()
-        self.busy: set[bytes] = set()
+        self.busy: dict[bytes, list[Scheduled[int]]] = {}
         self.closed: Path = ()
 
     def apply(self, number: int, step: Step) -> None:
@@ -160,6 +175,8 @@ class ScheduleModel:
                 self.schedule.push(number, claim, step.key)
             case "pop":
                 self.serve()
+            case "join":
+                self.join(step.key)
             case "release":
                 self.release(step.key)
             case "lose":
@@ -176,12 +193,22 @@ class ScheduleModel:
         self.served.append(held.item)
         if held.key is not None:
             assert held.key not in self.busy
-            self.busy.add(held.key)
+            self.busy[held.key] = [held]
         return True
+
+    def join(self, key: bytes | None) -> None:
+        if key is not None and key in self.busy:
+            waiting = self.schedule.waiting_behind(self.busy[key][-1])
+            if waiting is not None:
+                self.schedule.join(waiting)
+                self.served.append(waiting.item)
+                self.busy[key].append(waiting)
 
     def release(self, key: bytes | None) -> None:
         if key is not None and key in self.busy:
-            self.busy.remove(key)
+            self.busy[key].pop(0)
+            if not self.busy[key]:
+                del self.busy[key]
             self.schedule.release(key)
 
     def finish(self) -> None:

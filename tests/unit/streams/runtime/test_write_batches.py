@@ -30,27 +30,24 @@ async def writes() -> Writes:
     return Writes()
 
 
-P, Q = ("requests", 0), ("requests", 1)
-
-
 async def yield_to_tasks() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-async def test_records_of_one_iteration_are_a_batch_per_partition(writes: Writes) -> None:
-    tasks = [writes.batches.add(p, r) for p, r in ((P, "a"), (Q, "b"), (P, "c"))]
-    assert tasks[0] is tasks[2] is not tasks[1]
+async def test_records_of_one_iteration_are_a_batch(writes: Writes) -> None:
+    first, second = writes.batches.add("a"), writes.batches.add("b")
+    assert first is second
     await yield_to_tasks()
-    assert writes.written == [["a", "c"], ["b"]]
-    assert writes.done == [(["a", "c"], False), (["b"], False)]
+    assert writes.written == [["a", "b"]]
+    assert writes.done == [(["a", "b"], False)]
 
 
 async def test_batch_that_is_being_written_is_not_extended(writes: Writes) -> None:
     writes.acknowledged.clear()
-    first = writes.batches.add(P, "a")
+    first = writes.batches.add("a")
     await asyncio.sleep(0)
-    assert writes.batches.add(P, "b") is not first
+    assert writes.batches.add("b") is not first
     writes.acknowledged.set()
     await yield_to_tasks()
     assert writes.written == [["a"], ["b"]]
@@ -59,27 +56,60 @@ async def test_batch_that_is_being_written_is_not_extended(writes: Writes) -> No
 async def test_full_batch_is_not_extended(writes: Writes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_batches, "BATCH_RECORDS", 2)
     for record in "abcde":
-        writes.batches.add(P, record)
+        writes.batches.add(record)
     await yield_to_tasks()
     assert writes.written == [["a", "b"], ["c", "d"], ["e"]]
 
 
-@pytest.mark.parametrize("closes_all", [True, False])
-async def test_closed_batch_is_not_extended(writes: Writes, *, closes_all: bool) -> None:
-    first = writes.batches.add(P, "a")
-    if closes_all:
-        writes.batches.close_all()
-    else:
-        writes.batches.close(P)
+async def test_closed_batch_is_not_extended(writes: Writes) -> None:
+    first = writes.batches.add("a")
+    writes.batches.close()
     first.cancel()
-    writes.batches.add(P, "b")
+    writes.batches.add("b")
     await yield_to_tasks()
     assert (writes.written, writes.done) == ([["b"]], [(["a"], True), (["b"], False)])
 
 
+async def test_key_may_join_while_its_batch_is_open_and_has_no_row_of_it(writes: Writes) -> None:
+    writes.batches.add("a", b"a")
+    writes.batches.add("b", b"b", has_rows=True)
+    assert [writes.batches.may_join(key) for key in (b"a", b"b", b"c")] == [True, False, False]
+    writes.batches.add("a", b"a", has_rows=True)
+    assert not writes.batches.may_join(b"a")
+    writes.batches.add("c", b"c")
+    await yield_to_tasks()
+    assert not writes.batches.may_join(b"c")
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+async def test_withdrawal_cancels_a_batch_and_returns_its_other_records(
+    writes: Writes, *, is_begun: bool
+) -> None:
+    writes.acknowledged.clear()
+    first, *_ = [writes.batches.add(each) for each in "abc"]
+    if is_begun:
+        await asyncio.sleep(0)
+    writes.batches.close()
+    writes.batches.add("d")
+    withdrawn = [*writes.batches.withdraw(lambda record, _task: record in "ac")]
+    assert withdrawn == [("b", first)]
+    writes.acknowledged.set()
+    await yield_to_tasks()
+    assert sorted(writes.done) == [(["a", "c"], True), (["d"], False)]
+
+
+async def test_batch_that_was_written_is_not_withdrawn(writes: Writes) -> None:
+    writes.batches.add("a")
+    writes.batches.add("b")
+    await asyncio.sleep(0)
+    assert [*writes.batches.withdraw(lambda record, _task: record == "a")] == []
+    await yield_to_tasks()
+    assert writes.done == [(["a", "b"], False)]
+
+
 async def test_cancelled_batch_is_done(writes: Writes) -> None:
     writes.acknowledged.clear()
-    task = writes.batches.add(P, "a")
+    task = writes.batches.add("a")
     await asyncio.sleep(0)
     task.cancel()
     await yield_to_tasks()
