@@ -14,7 +14,7 @@ from schemas.codec import Moment, encode
 from schemas.errors import ErrorCode
 from schemas.request import Action, Reply
 from schemas.results import OutcomeStatus
-from streams.observability.metrics import END_TO_END, RESULTS, observe
+from streams.observability.metrics import END_TO_END, RESULTS, observe, series
 from streams.records import Incoming, Outgoing, TableWrite
 from streams.tracing.scope import request_span
 from streams.tracing.spans import Span
@@ -84,9 +84,9 @@ class LedgerEvent(msgspec.Struct, frozen=True):
 
 def measure(header: ResultHeader, action: Action | None) -> None:
     """Record the metrics of a result, once, when it is decided."""
-    RESULTS.labels(header.status, header.error.error_type if header.error else "").inc()
+    series(RESULTS, header.status, header.error.error_type if header.error else "").inc()
     seconds = (header.finished_at - header.received_at).total_seconds()
-    duration = END_TO_END.labels(header.status, action or "", header.cache)
+    duration = series(END_TO_END, header.status, action or "", header.cache)
     # Negative when the clocks of two workers, or of a client, differ.
     observe(duration, max(0.0, seconds), header.trace_id)
 

@@ -40,6 +40,7 @@ from streams.observability.metrics import (
     CACHE_EVICTIONS,
     CACHE_REQUESTS,
     SHARED_CACHE_CALLS,
+    series,
 )
 
 K = TypeVar("K", bound=Hashable)
@@ -204,7 +205,7 @@ class CacheMetrics:
         self._stage = stage
 
     def record_lookup(self, cache: str, level: CacheLevel, outcome: LookupOutcome) -> None:
-        CACHE_REQUESTS.labels(self._stage, cache, level, outcome).inc()
+        series(CACHE_REQUESTS, self._stage, cache, level, outcome).inc()
 
     def record_eviction(self, cache: str, reason: EvictionReason, count: int) -> None:
         CACHE_EVICTIONS.labels(self._stage, cache, reason).inc(count)

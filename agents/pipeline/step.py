@@ -54,6 +54,7 @@ from streams.observability.metrics import (
     RECOVERIES,
     STEP_DURATION,
     observe,
+    series,
     start_at_zero,
 )
 
@@ -164,7 +165,7 @@ async def _run(
         outcome = await work(event)
     except ClipmillError as error:
         seconds = time.perf_counter() - started
-        observe(STEP_DURATION.labels(step, event.job.action, "", "failed"), seconds)
+        observe(series(STEP_DURATION, step, event.job.action, "", "failed"), seconds)
         job = event.job.with_timing(step, seconds)
         return [to_failure(_with_job(event, job), error, step, record, envelope.id)]
     return _finish(outcome, event.job, envelope, step, started)
@@ -190,7 +191,7 @@ def _observe(outcome: StepOutcome, job: Job, step: str, seconds: float) -> None:
             labels = use, "finished"
         case Complete():
             labels = "", "finished"
-    observe(STEP_DURATION.labels(step, job.action, *labels), seconds)
+    observe(series(STEP_DURATION, step, job.action, *labels), seconds)
 
 
 def _to_effects(outcome: StepOutcome, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:

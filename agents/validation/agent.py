@@ -57,7 +57,7 @@ from streams import (
     SyncFirstHandler,
     open_envelope,
 )
-from streams.observability.metrics import FAILURES, STEP_DURATION, observe, start_at_zero
+from streams.observability.metrics import FAILURES, STEP_DURATION, observe, series, start_at_zero
 
 READ_AHEAD = 60_000
 """Requests in flight: the priority queue cannot order unread records. Most are small;
@@ -173,7 +173,7 @@ def _accept(job: Job, target: Target, cause: str) -> Sequence[Effect]:
 
 def _with_timing(job: Job, started: float, outcome: str) -> Job:
     seconds = time.perf_counter() - started
-    observe(STEP_DURATION.labels(NAME, job.action, "", outcome), seconds)
+    observe(series(STEP_DURATION, NAME, job.action, "", outcome), seconds)
     return job.with_timing(NAME, seconds)
 
 
