@@ -22,7 +22,6 @@ from streams.tracing.context import (
     TraceContext,
     parse_context,
     parse_origin,
-    trace_digest,
 )
 from streams.tracing.scope import REQUEST_TRACE, producer_span
 
@@ -95,7 +94,7 @@ def _open_binary(record: Incoming, value: bytes) -> Envelope:
         type=record.header("ce_type") or "",
         correlation_id=record.header("ce_correlationid"),
         expires=_moment(record.header("ce_expirytime"), "header ce_expirytime"),
-        trace_id=_origin(record, _header_context(record)).trace_id,
+        trace_id=trace_id_of(record),
         data=value,
     )
 
@@ -148,7 +147,7 @@ def trace_of(record: Incoming) -> tuple[TraceContext, TraceContext]:
     The first has no span id when the record carries none. They differ after a long delay, and in a
     batch.
     """
-    context = _header_context(record)
+    context = record.trace_context
     content_type = record.header("content-type") or JSON
     if content_type != JSON and content_type.lower().startswith(STRUCTURED):
         with suppress(MalformedMessageError):
@@ -158,17 +157,12 @@ def trace_of(record: Incoming) -> tuple[TraceContext, TraceContext]:
 
 def trace_id_of(record: Incoming) -> str:
     """Return the trace id of a record whose envelope may be unreadable."""
-    return _origin(record, _header_context(record)).trace_id
-
-
-def _header_context(record: Incoming) -> TraceContext:
-    found = parse_context(record.header("traceparent"), record.header("tracestate"))
-    return found or TraceContext(trace_digest(record.record_id))
+    return _origin(record, record.trace_context).trace_id
 
 
 def _event_context(event: _Structured, record: Incoming) -> TraceContext:
     found = parse_context(event.traceparent, event.tracestate) if event.traceparent else None
-    return found or _header_context(record)
+    return found or record.trace_context
 
 
 def _origin(record: Incoming, context: TraceContext) -> TraceContext:

@@ -7,9 +7,11 @@ published again as records of their own (`agents.validation.requested_jobs`).
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from agents.access import OutboundGate, installed_plugins, open_egresses
 from agents.network.session import open_session
@@ -195,7 +197,7 @@ def _resolution_failed(
     link, accepted = _postpone(job, cause)
     # The failure carries the link's record, not the client's, which may be a batch of 1,000 URLs.
     assert isinstance(link, Outgoing)
-    alone = replace(record, key=link.key, value=link.value, headers=link.headers)
+    alone = msgspec.structs.replace(record, key=link.key, value=link.value, headers=link.headers)
     failed = to_failure(PendingLink(job=job), error, NAME, alone, cause)
     return [failed, accepted] if job.try_number == 1 else [failed]
 

@@ -200,7 +200,7 @@ class Dispatcher:
         if self._start_at_once(record, claim, key):
             return
         self._add_held_bytes(_size(record))
-        record.drop_header_index()
+        record.drop_cached()
         self._schedule.push(record, claim, key)
         for name in cancellable_ids(claim.request):
             if self._shared_state.get(f"{CANCEL}{name}") is not None:

@@ -18,14 +18,14 @@ def begin(record: Incoming, step: str, due: float | None) -> Scope:
         due: epoch second until which it was delayed.
     """
     incoming, origin = trace_of(record)
-    is_continued = parse_origin(record.header(REQUEST_TRACE)) is not None
+    is_of_client = record.topic in CLIENT_TOPICS
     return open_scope(
         incoming,
         origin,
-        record_id=record.record_id,
+        record_id=lambda: record.record_id,
         step=step,
         request_id=record.header("ce_correlationid") or "",
-        from_client=record.topic in CLIENT_TOPICS and not is_continued,
+        from_client=is_of_client and parse_origin(record.header(REQUEST_TRACE)) is None,
         waited_seconds=0.0 if due is None else due - record.timestamp,
         replayed=record.header(REPLAY_OF) is not None,
     )

@@ -21,7 +21,7 @@ from collections.abc import (
     Sequence,
 )
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 from aiokafka.structs import RecordMetadata
@@ -398,4 +398,4 @@ STUB_KEY_BYTES = 1_000
 def stub(record: Incoming) -> Incoming:
     """Return a record too large even for the dead letters without its value and headers."""
     key = None if record.key is None else record.key[:STUB_KEY_BYTES]
-    return replace(record, key=key, value=None, headers=())
+    return msgspec.structs.replace(record, key=key, value=None, headers=())

@@ -5,7 +5,6 @@ Source: https://www.w3.org/TR/trace-context-2/
 
 import hashlib
 import re
-from functools import lru_cache
 
 import msgspec
 
@@ -24,12 +23,6 @@ LONG_MEMBER_CHARACTERS = 128
 STATE_MEMBERS_MAX = 32
 
 NO_SPAN = "0" * 16
-
-CACHED = 256
-"""Parsed header values that are cached: the scope and the envelope of a record both read them."""
-
-CACHED_CHARACTERS = 128
-"""Length of cached header values; clients may send any."""
 
 _PARENT = re.compile(
     # version (not ff), trace id, span id, flags, and fields of future versions.
@@ -68,11 +61,6 @@ def parse_context(traceparent: str | None, tracestate: str | None) -> TraceConte
 
     An invalid ``tracestate`` is dropped alone.
     """
-    is_small = len(traceparent or "") + len(tracestate or "") <= CACHED_CHARACTERS
-    return (_parse_cached if is_small else _parse_context)(traceparent, tracestate)
-
-
-def _parse_context(traceparent: str | None, tracestate: str | None) -> TraceContext | None:
     found = _PARENT.fullmatch(traceparent or "")
     if found is None:
         return None
@@ -81,9 +69,6 @@ def _parse_context(traceparent: str | None, tracestate: str | None) -> TraceCont
         return None
     known = int(flags, 16) & (KNOWN_FLAGS if version == "00" else SAMPLED)
     return TraceContext(trace_id, span_id, known, bounded_state(tracestate))
-
-
-_parse_cached = lru_cache(CACHED)(_parse_context)
 
 
 def bounded_state(tracestate: str | None) -> str:
@@ -119,7 +104,6 @@ def digest(text: str, digits: int) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:digits]
 
 
-@lru_cache(CACHED)
 def trace_digest(text: str) -> str:
     return digest(text, 32)
 
@@ -139,9 +123,13 @@ def request_root(trace_id: str, request_id: str) -> TraceContext:
         trace_id: trace id in the result of the request.
         request_id: an id chosen by a client has no slash.
     """
-    name = f"{trace_id}:{request_id}"
-    own = trace_digest(name) if "/" in request_id else trace_id
-    return TraceContext(own, span_digest(f"{name}:request"))
+    span_id = span_digest(f"{trace_id}:{request_id}:request")
+    return TraceContext(request_trace(trace_id, request_id), span_id)
+
+
+def request_trace(trace_id: str, request_id: str) -> str:
+    """Return the trace id of the root span of a request; see `request_root`."""
+    return trace_digest(f"{trace_id}:{request_id}") if "/" in request_id else trace_id
 
 
 def parent_request(request_id: str) -> str:

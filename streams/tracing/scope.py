@@ -6,7 +6,7 @@ link to the previous one. So the trace id of the request, which results and logs
 propagated beside the position in the current trace.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from streams.tracing.context import (
     TraceContext,
     parent_request,
     request_root,
+    request_trace,
     span_digest,
     trace_digest,
 )
@@ -79,7 +80,7 @@ def open_scope(
     incoming: TraceContext,
     origin: TraceContext,
     *,
-    record_id: str,
+    record_id: Callable[[], str],
     step: str,
     request_id: str,
     from_client: bool,
@@ -91,7 +92,7 @@ def open_scope(
     Args:
         incoming: context of the record; without ``span_id`` when it carries none.
         origin: context of its request.
-        record_id: the same on every redelivery.
+        record_id: returns an id that is the same on every redelivery.
         step: the processing stage.
         request_id: request id from its headers, "" without one.
         from_client: whether a client produced the record.
@@ -105,13 +106,13 @@ def open_scope(
         origin = TraceContext(origin.trace_id, origin.span_id, flags, origin.state)
     scope = Scope(origin, incoming.trace_id, parent_id=incoming.span_id, request_id=request_id)
     if replayed or waited_seconds > LONG_WAIT_SECONDS:
-        scope.trace_id = trace_digest(f"{incoming.trace_id}:{record_id}")
+        scope.trace_id = trace_digest(f"{incoming.trace_id}:{record_id()}")
         scope.parent_id, scope.link = "", incoming if incoming.span_id else None
     elif from_client:
         scope.awaits_request, scope.request_id = True, ""
     if recorder is not None and origin.sampled:
         scope.recorder = recorder
-        scope.span_id = span_digest(f"{record_id}:{step}")
+        scope.span_id = span_digest(f"{record_id()}:{step}")
     SCOPE.set(scope)
     return scope
 
@@ -164,10 +165,15 @@ def producer_span(
         return (("traceparent", f"00-{trace_id}-{span_id}-00".encode()),), ()
     if scope.awaits_request and own_trace:
         _set_request(scope, request_id)
-    parent = _parent(scope, request_id, own_trace=own_trace, to_client=to_client)
-    headers = _headers(scope.origin, parent.trace_id, span_id, complete=on_request_topic)
+    root_id = request_id.partition("/")[0] if to_client else request_id
+    is_own = not own_trace or request_id == scope.request_id
+    in_scope = scope.trace_id and is_own and not to_client
+    parent_trace = scope.trace_id if in_scope else request_trace(trace_id, root_id)
+    headers = _headers(scope.origin, parent_trace, span_id, complete=on_request_topic)
     if scope.recorder is None:
         return headers, ()
+    is_current = parent_trace == scope.trace_id
+    parent = scope.current if is_current else request_root(trace_id, root_id)
     is_child = parent.span_id == scope.span_id
     above = scope.current if scope.trace_id else scope.link
     span = Span(
@@ -184,17 +190,8 @@ def _set_request(scope: Scope, request_id: str) -> None:
     """Make the root span of the request the parent of a client record's processing span."""
     base = request_id.partition("/")[0]
     scope.awaits_request, scope.request_id = False, base
-    scope.parent_id = request_root(scope.origin.trace_id, base).span_id
-
-
-def _parent(scope: Scope, request_id: str, *, own_trace: bool, to_client: bool) -> TraceContext:
-    if to_client:
-        root = request_root(scope.origin.trace_id, request_id.partition("/")[0])
-        return scope.current if scope.trace_id == root.trace_id else root
-    if scope.trace_id and (not own_trace or request_id == scope.request_id):
-        return scope.current
-    root = request_root(scope.origin.trace_id, request_id)
-    return scope.current if scope.trace_id == root.trace_id else root
+    if scope.recorder is not None:
+        scope.parent_id = request_root(scope.origin.trace_id, base).span_id
 
 
 def _headers(origin: TraceContext, trace_id: str, span_id: str, *, complete: bool) -> Headers:

@@ -73,12 +73,12 @@ def test_header_is_its_last_value_as_text(headers: list[Any], text: str | None) 
     assert incoming(headers=headers).header("a") == text
 
 
-def test_header_index_that_was_dropped_is_built_again() -> None:
+def test_cached_headers_that_were_dropped_are_decoded_again() -> None:
     headers = [("a", b"1"), ("b", b"\xff")]
     record = incoming(headers=headers)
     assert (record.header("a"), record.header("missing")) == ("1", None)
-    record.drop_header_index()
-    assert record._by_name == {}
+    record.drop_cached()
+    assert record.__dict__ == {}
     assert record.header("a") == "1"
     assert record == incoming(headers=headers)
 

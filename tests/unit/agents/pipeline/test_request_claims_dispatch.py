@@ -1,6 +1,6 @@
 from collections.abc import Sequence
-from dataclasses import replace
 
+import msgspec
 import pytest
 
 from agents.pipeline.events import EVENTS_BY_KIND, Event
@@ -51,7 +51,9 @@ async def test_record_is_dispatched_to_the_handler_of_its_kind(
 
 @pytest.mark.parametrize(("name", "kind"), EVENTS_BY_KIND.items())
 def test_kind_is_derived_from_the_event_type(name: str, kind: type[Event]) -> None:
-    record = replace(make_record(b""), headers=(("ce_type", f"{TYPE_PREFIX}{name}".encode()),))
+    record = msgspec.structs.replace(
+        make_record(b""), headers=(("ce_type", f"{TYPE_PREFIX}{name}".encode()),)
+    )
     assert kind_of(record) is kind
 
 

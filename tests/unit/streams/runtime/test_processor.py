@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka.structs import RecordMetadata, TopicPartition
 
@@ -530,7 +531,7 @@ async def test_dead_letter_names_the_kafka_topic_of_its_origin() -> None:
 
 
 async def test_too_many_dead_letters_pause_the_intake_in_the_same_publish() -> None:
-    record = replace(incoming(), topic="videos.validated")
+    record = msgspec.structs.replace(incoming(), topic="videos.validated")
     harness = ProcessorHarness(returning(*[dead_letter(record, ValueError("bad"), "test")] * 101))
     await harness.processor.run(record)
     assert harness.producer.topics[-1] == "p.signals.v1"
@@ -542,7 +543,7 @@ def test_dead_letter_of_a_tombstone_has_no_value() -> None:
     assert dead_letter(incoming(None), ValueError(), "s").value is None
 
 
-HEARTBEAT = replace(incoming(timestamp=4e9), topic=HEARTBEATS.name)
+HEARTBEAT = msgspec.structs.replace(incoming(timestamp=4e9), topic=HEARTBEATS.name)
 
 
 def sample(name: str) -> float:
@@ -651,7 +652,7 @@ async def test_handler_without_a_synchronous_path_needs_a_task() -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        replace(incoming(), topic=HEARTBEATS.name),
+        msgspec.structs.replace(incoming(), topic=HEARTBEATS.name),
         incoming(value=UndecodableBatch(b"\0")),
     ],
 )
