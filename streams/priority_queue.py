@@ -5,10 +5,11 @@ clock. Push and pop cost O(log n).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 
@@ -37,8 +38,7 @@ URGENT = 2 * HIGHEST_PRIORITY + 2
 """Rank above all priorities: cancelled requests, which only need their outcome."""
 
 
-@dataclass(slots=True, eq=False)
-class QueueEntry(Generic[T]):
+class QueueEntry(msgspec.Struct, Generic[T], eq=False):
     """Queue entry of an item.
 
     Attributes:

@@ -9,9 +9,8 @@ from asyncio import Future
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import murmur2
@@ -32,24 +31,22 @@ CACHED_KEY_BYTES = 256
 """Length of cached keys: a dead letter has its client's key, of any length."""
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """A record in a batch of the producer.
 
     Attributes:
         acknowledgement: result of the batch, whose offset is that of its first record.
-        index: position in the batch.
+        position: position in the batch.
     """
 
     acknowledgement: "Future[RecordMetadata]"
-    index: int
+    position: int
 
     def metadata(self) -> RecordMetadata:
         """Return the metadata of an acknowledged record; raises the error of its batch."""
         first = self.acknowledgement.result()
-        if not self.index:
-            return first
-        return first._replace(offset=first.offset + self.index)
+        topic, number, partition, offset, *others = first
+        return RecordMetadata(topic, number, partition, offset + self.position, *others)
 
 
 class BatchAppender:

@@ -34,7 +34,10 @@ class DeadLetterLimit:
 
         Dead letters of client requests do not count: clients could stop the service.
         """
-        steps = (counted.step for effect in effects if (counted := _counted(effect)) is not None)
+        dead_letters = [
+            each for each in effects if isinstance(each, Outgoing) and each.topic is DEADLETTERS
+        ]
+        steps = (counted.step for each in dead_letters if (counted := _counted(each)) is not None)
         return [self._pause_signal(step, by) for step in steps if self.exceeds(step)]
 
     def exceeds(self, step: str) -> bool:
@@ -68,9 +71,7 @@ class DeadLetterLimit:
         )
 
 
-def _counted(effect: Effect) -> DeadLetterHeaders | None:
+def _counted(dead_letter: Outgoing) -> DeadLetterHeaders | None:
     """Return the metadata of a dead letter that counts for the limit."""
-    if not isinstance(effect, Outgoing) or effect.topic is not DEADLETTERS:
-        return None
-    _, metadata = split_headers(effect.headers)
+    _, metadata = split_headers(dead_letter.headers)
     return None if metadata is None or metadata.origin_topic == REQUESTS.name else metadata

@@ -69,7 +69,7 @@ def _histogram(
 
 @cache
 def series(metric: M, *labels: str) -> M:
-    """Return the series of a metric with closed label sets; `labels` of a metric takes 1 us more."""
+    """Return the series of a metric with closed label sets; its `labels` takes 1 us more."""
     return metric.labels(*labels)
 
 

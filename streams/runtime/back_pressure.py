@@ -123,10 +123,9 @@ class Meter:
         """Count records that a stage of this process will write."""
         self.backlog += cost
 
-    def finish(self) -> None:
-        """Count a record that the later stage has finished in this process."""
-        if self.backlog:
-            self.backlog -= 1
+    def finish(self, count: int = 1) -> None:
+        """Count records that the later stage has finished in this process."""
+        self.backlog = max(0, self.backlog - count)
 
     def has_capacity(self, rank: int, cost: int) -> bool:
         """Return whether the backlog may grow by ``cost`` records of a rank.
@@ -275,12 +274,12 @@ class BackPressure:
         finally:
             self._readers.remove(finished)
 
-    def finish(self, topic: Topic) -> None:
-        """Count a record of a topic that a stage of this process has finished."""
+    def finish(self, topic: Topic, count: int = 1) -> None:
+        """Count records of a topic that a stage of this process has finished."""
         meter = self._meters.get(topic)
         if meter is None:
             return
-        meter.finish()
+        meter.finish(count)
         if self._wake_timer is None and any(gate.is_blocked for gate in self._gates):
             loop = asyncio.get_running_loop()
             self._wake_timer = loop.call_later(WAKE_SECONDS, self._wake)

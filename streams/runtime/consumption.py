@@ -7,7 +7,7 @@ later is held in a `DelayQueue`, all others by the `Dispatcher`. Offsets are ack
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from streams.runtime.concurrency import ConcurrencyLimit
 from streams.runtime.delay_queue import DelayQueue
 from streams.runtime.dispatcher import Dispatcher
 from streams.runtime.offset_tracker import OffsetTracker, Partition, SkippedOffsetsError
-from streams.runtime.record_tasks import cancel, partition_of
+from streams.runtime.record_tasks import cancel
 from streams.stage import Stage
 from streams.topics import HEARTBEATS, Topic
 
@@ -126,10 +126,10 @@ class Consumption:
         for held_topic in self.delay_queue.drop(partition) if self.delay_queue else ():
             self._windows[held_topic].release()
 
-    def acknowledge(self, record: Incoming) -> None:
-        """Acknowledge a record whose effects are all written; called by its own task."""
-        if self.dispatcher.tasks.is_current(record):
-            self._offsets.finish(partition_of(record), record.offset)
+    def acknowledge(self, records: Sequence[Incoming]) -> None:
+        """Acknowledge records whose effects are all written; called by their own task."""
+        for partition, offset in self.dispatcher.tasks.owned_by_current(records):
+            self._offsets.finish(partition, offset)
 
     def retain(self, partitions: Collection[Partition]) -> None:
         """Stop the work of all other partitions: they were revoked."""

@@ -21,7 +21,6 @@ from collections.abc import (
     Sequence,
 )
 from contextvars import Context
-from dataclasses import dataclass
 
 import msgspec
 from aiokafka.structs import RecordMetadata
@@ -48,7 +47,7 @@ from streams.settings import DeadLetterSettings
 from streams.stage import Slices, SlicingHandler, Stage, SyncFirstHandler, SyncHandler
 from streams.topics import DEADLETTERS, HEARTBEATS
 from streams.tracing.scope import Scope, record_failure
-from streams.tracing.spans import Recording, after_ack, now
+from streams.tracing.spans import Recorder, Recording, after_ack, now
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ DEAD_LETTER_REASONS = tuple(
 )
 """Reasons of dead letters besides error codes; further ones are exception names of bugs."""
 
-OnFinished = Callable[[Incoming], None]
+OnFinished = Callable[[Sequence[Incoming]], None]
 
 NextSlice = Callable[[Incoming], Awaitable[None]]
 """Returns when the next slice of a record may be made, with a slot reserved for it."""
@@ -74,8 +73,7 @@ class UndeclaredTopicError(Exception):
     """A stage writes to a topic that it does not declare; its ACLs would not permit it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Processed:
+class Processed(msgspec.Struct, frozen=True):
     """A record that was processed synchronously, and whose effects are to be written.
 
     Attributes:
@@ -97,7 +95,7 @@ class RecordProcessor:
     """Runs a handler over records.
 
     Args:
-        on_finished: called when all effects of a record are acknowledged.
+        on_finished: called with records whose effects are all acknowledged, by their task.
         reply_topics: full names of the topics that may be published to instead of the record's.
         next_slice: awaited between the slices of a record.
         on_effects: called with the effects of a record before they are written.
@@ -122,7 +120,7 @@ class RecordProcessor:
         self._stage = stage
         self._handler = handler
         self._sync = handler.sync if isinstance(handler, SyncFirstHandler) else None
-        self._produces = frozenset(stage.produces)
+        self._targets = {each: each.kafka_name(topic_prefix) for each in stage.produces}
         self._producer = producer
         self._tables = tables
         self._slots = slots
@@ -148,7 +146,8 @@ class RecordProcessor:
         self._count_started(record)
         with self._metrics.in_progress.track_inprogress():
             written = await self._process(record)
-        self._finish(record, scope, began)
+        self._on_finished((record,))
+        self._record_processing(record, scope, began)
         self._metrics.records_finished((started,), written)
 
     def run_sync(self, record: Incoming) -> Processed | None:
@@ -201,8 +200,9 @@ class RecordProcessor:
                 )
         finally:
             self._metrics.in_progress.dec(len(batch))
+        self._on_finished([each.record for each in batch])
         for each in batch:
-            self._finish(each.record, each.scope, each.began)
+            self._record_processing(each.record, each.scope, each.began)
         self._metrics.records_finished([each.started for each in batch], written)
 
     async def _write_alone(self, processed: Processed) -> int:
@@ -223,24 +223,21 @@ class RecordProcessor:
         if replays_of(record):
             REPLAYS.labels(self._stage.name).inc()
 
-    def _finish(self, record: Incoming, scope: Scope, began: int) -> None:
-        self._on_finished(record)
-        if scope.recorder is not None:
-            self._record_processing(scope, record, began)
-
     async def _process_heartbeat(self, record: Incoming) -> None:
         """Finish a heartbeat as soon as a slot is free and the cluster takes records."""
         async with self._slots.acquire():
             pass
         await self._producer.available()
-        self._on_finished(record)
+        self._on_finished((record,))
         # Clocks of two processes: the difference may be negative.
         self._metrics.heartbeat.observe(max(0.0, time.time() - record.timestamp))
 
     def _due(self, record: Incoming) -> float | None:
         return None if self._stage.due is None else self._stage.due(record, time.time())
 
-    def _record_processing(self, scope: Scope, record: Incoming, began: int) -> None:
+    def _record_processing(self, record: Incoming, scope: Scope, began: int) -> None:
+        if scope.recorder is None:
+            return
         topic = self._kafka_names[record.topic]
         group = f"{self._prefix}{self._stage.name}"
         process_span.end(scope, record, topic, group, began)
@@ -324,9 +321,8 @@ class RecordProcessor:
                 self._apply_rows(part, refused.acknowledged)
                 raise
             self._apply_rows(part, acknowledged)
-            for (effect, _), metadata in zip(part, acknowledged, strict=True):
-                if isinstance(effect, Outgoing) and effect.spans:
-                    _record_sent(effect, metadata, started)
+            if Recording.recorder is not None:
+                _record_sent(part, acknowledged, Recording.recorder, started)
             written += len(part)
         return written
 
@@ -348,11 +344,11 @@ class RecordProcessor:
         if isinstance(effect, TableWrite):
             partition = record.partition if record else None
             return self._tables[effect.table].changelog_record(effect, partition)
-        if effect.topic not in self._produces:
+        name = self._targets.get(effect.topic)
+        if name is None:
             raise UndeclaredTopicError(
                 f"{effect.topic.name} is not among the writes of the stage {self._stage.name}"
             )
-        name = effect.topic.kafka_name(self._prefix)
         headers = effect.headers
         if effect.topic is DEADLETTERS:
             headers = with_origin_name(effect, self._prefix)
@@ -361,10 +357,14 @@ class RecordProcessor:
         return Write(name, effect.key, effect.value, headers)
 
 
-def _record_sent(effect: Outgoing, metadata: RecordMetadata, started: int) -> None:
-    recorder = Recording.recorder
-    if recorder is not None:
-        for span in effect.spans:
+def _record_sent(
+    effects: Sequence[tuple[Effect, Incoming | None]],
+    acknowledged: Sequence[RecordMetadata],
+    recorder: Recorder,
+    started: int,
+) -> None:
+    for (effect, _), metadata in zip(effects, acknowledged, strict=True):
+        for span in effect.spans if isinstance(effect, Outgoing) else ():
             recorder.record(
                 after_ack(span, metadata.topic, metadata.partition, metadata.offset, started)
             )

@@ -1,7 +1,7 @@
 """The tasks of a stage's records in progress: one per record, or one per batch of records."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
@@ -71,9 +71,10 @@ class RecordTasks:
         """The tasks of all records, orphans included."""
         return {*self._tasks.values(), *self._orphans}
 
-    def is_current(self, record: Incoming) -> bool:
-        """Return whether the current task is the one of a record, and may acknowledge it."""
-        return self._tasks.get(record_id_of(record)) is asyncio.current_task()
+    def owned_by_current(self, records: Iterable[Incoming]) -> list[RecordId]:
+        """Return the ids of the records whose task is the current one, which may finish them."""
+        current, tasks = asyncio.current_task(), self._tasks
+        return [each for each in map(record_id_of, records) if tasks.get(each) is current]
 
     def start(
         self,
@@ -190,7 +191,7 @@ def partition_of(record: Incoming) -> Partition:
 
 
 def record_id_of(record: Incoming) -> RecordId:
-    return partition_of(record), record.offset
+    return (record.topic, record.partition), record.offset
 
 
 async def cancel(*tasks: asyncio.Task[None]) -> None:

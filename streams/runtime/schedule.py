@@ -23,8 +23,7 @@ Admits = Callable[[Claim], bool]
 """Returns whether there is capacity for a record on its path."""
 
 
-@dataclass(slots=True, eq=False)
-class Scheduled(QueueEntry[T]):
+class Scheduled(QueueEntry[T], eq=False, kw_only=True):
     """A scheduled record: waiting, or in progress.
 
     Attributes:
@@ -33,9 +32,9 @@ class Scheduled(QueueEntry[T]):
         own_rank: raised when its request is cancelled; ``rank`` may be inherited.
     """
 
-    claim: Claim = field(kw_only=True)
-    key: bytes | None = field(kw_only=True)
-    own_rank: int = field(kw_only=True)
+    claim: Claim
+    key: bytes | None
+    own_rank: int
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ offsets in order.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -226,10 +227,11 @@ class StageRunner:
         assert self._processor is not None
         return self._processor.write(effects)
 
-    def _finished(self, record: Incoming) -> None:
-        self.consumption.acknowledge(record)
+    def _finished(self, records: Sequence[Incoming]) -> None:
+        self.consumption.acknowledge(records)
         if self._is_measured:
-            self._back_pressure.finish(BY_NAME[record.topic])
+            for topic, count in Counter(record.topic for record in records).items():
+                self._back_pressure.finish(BY_NAME[topic], count)
 
     # Partitions
 

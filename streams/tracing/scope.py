@@ -9,7 +9,8 @@ propagated beside the position in the current trace.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+
+import msgspec
 
 from streams.tracing.context import (
     NO_SPAN,
@@ -33,8 +34,7 @@ write a trace, after about this long without spans."""
 Headers = tuple[tuple[str, bytes], ...]
 
 
-@dataclass(slots=True)
-class Scope:
+class Scope(msgspec.Struct):
     """Tracing state of one record in process.
 
     Attributes:

@@ -131,7 +131,7 @@ class TracedPipeline(Pipeline):
             tables={table.name: AcknowledgedTable(table) for table in self.tables},  # type: ignore[misc]
             slots=ConcurrencyLimit(8),
             topic_prefix="p.",
-            on_finished=lambda _record: None,
+            on_finished=lambda _records: None,
             on_effects=self._on_effects,
         )
 

@@ -573,7 +573,7 @@ async def test_concurrent_requests_share_one_extraction() -> None:
         tables={TABLE: harness.table},
         slots=slots,
         topic_prefix="",
-        on_finished=finished.put_nowait,
+        on_finished=lambda records: [finished.put_nowait(each) for each in records],
     )
     consumer = SimpleNamespace(
         start_offset=lambda _: None, acknowledge=lambda *_: None, flow_active=True

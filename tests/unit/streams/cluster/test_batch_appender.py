@@ -91,7 +91,7 @@ async def test_record_follows_those_that_were_sent(producer: Producer) -> None:
 
 async def test_full_batch_is_followed_by_another(producer: Producer) -> None:
     appended = append(producer, *[b"x" * 400] * 4)
-    assert [each.index for each in appended if each] == [0, 1, 0, 1]
+    assert [each.position for each in appended if each] == [0, 1, 0, 1]
     for base in (10, 20):
         producer.drain().done(base_offset=base, timestamp=-1)
     assert [each.metadata().offset for each in appended if each] == [10, 11, 20, 21]

@@ -114,7 +114,7 @@ class ConsumptionHarness:
             if record.topic != HEARTBEATS.name:
                 await self._work(record)
         if record.topic == HEARTBEATS.name:
-            self.consumption.acknowledge(record)
+            self.consumption.acknowledge([record])
 
     async def _work(self, record: Incoming) -> None:
         self.started.append(record.offset)
@@ -125,7 +125,7 @@ class ConsumptionHarness:
             raise
         if self.error:
             raise self.error
-        self.consumption.acknowledge(record)
+        self.consumption.acknowledge([record])
 
     def release(self, *offsets: int) -> None:
         for offset in offsets:
@@ -970,8 +970,7 @@ class SyncHarness(ConsumptionHarness):
         await self.acknowledged.wait()
         if self.error:
             raise self.error
-        for each in batch:
-            self.consumption.acknowledge(each.record)
+        self.consumption.acknowledge([each.record for each in batch])
 
     async def deliver(self, *offsets: int, partition: int = 0, key: bytes | None = None) -> None:
         """Deliver records in one iteration of the event loop, as from one poll."""

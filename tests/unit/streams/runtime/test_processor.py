@@ -120,7 +120,7 @@ class ProcessorHarness:
             tables={"rows": self.table},  # type: ignore[dict-item]
             slots=ConcurrencyLimit(concurrency),
             topic_prefix="p.",
-            on_finished=self.finished.append,
+            on_finished=self.finished.extend,
             reply_topics=("billing",),
         )
 
