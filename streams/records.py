@@ -6,10 +6,10 @@ several, and a frozen dataclass takes 1 µs more. A row without a value is a tom
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -17,10 +17,26 @@ from streams.topics import Topic
 from streams.tracing.context import TraceContext, parse_context, trace_digest
 from streams.tracing.spans import Span
 
+T = TypeVar("T")
+
 Header = tuple[str, bytes]
 
 LAST_TIMESTAMP_SECONDS = 2**63 / 1000
 """Seconds: bound of Kafka's timestamps, 64 bits of milliseconds."""
+
+
+class _Cached(Generic[T]):
+    """`functools.cached_property` without its lock, which takes 0.5 us before Python 3.12."""
+
+    def __init__(self, compute: Callable[["Incoming"], T]) -> None:
+        self._compute = compute
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, record: "Incoming", _owner: type) -> T:
+        value = record.__dict__[self._name] = self._compute(record)
+        return value
 
 
 class Incoming(msgspec.Struct, frozen=True, dict=True):
@@ -47,7 +63,7 @@ class Incoming(msgspec.Struct, frozen=True, dict=True):
         """
         return f"{self.topic}-{self.partition}-{self.offset}"
 
-    @cached_property
+    @_Cached
     def record_id(self) -> str:
         """Unique id, equal on redelivery: ``<position>-<timestamp in milliseconds>``.
 
@@ -64,7 +80,7 @@ class Incoming(msgspec.Struct, frozen=True, dict=True):
         is_past = 0 < self.timestamp <= now.timestamp()
         return datetime.fromtimestamp(self.timestamp, UTC) if is_past else now
 
-    @cached_property
+    @_Cached
     def trace_context(self) -> TraceContext:
         """The position in a trace that the headers name; a digest of the record id if they do not.
 
@@ -73,7 +89,7 @@ class Incoming(msgspec.Struct, frozen=True, dict=True):
         found = parse_context(self.header("traceparent"), self.header("tracestate"))
         return found or TraceContext(trace_digest(self.record_id))
 
-    @cached_property
+    @_Cached
     def _texts(self) -> dict[str, str | None]:
         try:
             return {name: value.decode() for name, value in self.headers}

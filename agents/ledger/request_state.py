@@ -19,8 +19,8 @@ class TraceOrigin(msgspec.Struct, frozen=True, omit_defaults=True):
     state: str = ""
 
 
-NO_ORIGIN = TraceOrigin()
-"""A singleton: msgspec omits a default from a row only if it is the identical object."""
+NO_ORIGIN, NO_CHANGES = TraceOrigin(), OptionChanges()
+"""Singletons: msgspec omits a default from a row only if it is the identical object."""
 
 
 def trace_origin(context: TraceContext | None) -> TraceOrigin:
@@ -44,7 +44,7 @@ class RequestSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     received_at: Moment
     trace_id: str
     action: Action = "download"
-    options: OptionChanges = OptionChanges()
+    options: OptionChanges = NO_CHANGES
     priority: int = 5
     attributes: dict[str, str] = {}
     retry_of: str | None = None
@@ -154,8 +154,13 @@ def with_changes(options: Options, changes: OptionChanges) -> Options:
     return msgspec.convert(merged, Options)
 
 
+_DEFAULT_OPTIONS = Options()
+
+
 def _non_default(options: Options) -> OptionChanges:
-    defaults = msgspec.to_builtins(Options())
+    if options == _DEFAULT_OPTIONS:
+        return NO_CHANGES
+    defaults = msgspec.to_builtins(_DEFAULT_OPTIONS)
     own = msgspec.to_builtins(options)
     return msgspec.convert(
         {name: value for name, value in own.items() if value != defaults[name]}, OptionChanges
