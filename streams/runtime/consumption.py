@@ -158,10 +158,12 @@ class Consumption:
             self.delay_queue.wake()
 
     async def _wait_for_space(self, topic: str) -> None:
-        await self._intake.wait_until_open()
+        if self._intake.paused:
+            await self._intake.wait_until_open()
         await self._windows[topic].acquire()
-        if topic != HEARTBEATS.name:
-            await self.dispatcher.has_space.wait()
+        has_space = self.dispatcher.has_space
+        if topic != HEARTBEATS.name and not has_space.is_set():
+            await has_space.wait()
         if self.delay_queue is not None:
             await self.delay_queue.wait_for_space(topic)
 
