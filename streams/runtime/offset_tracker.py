@@ -101,7 +101,7 @@ class OffsetTracker:
         Raises:
             SkippedOffsetsError: earlier events were not delivered.
         """
-        tracked = self._partitions.setdefault(partition, _Tracked())
+        tracked = self._track(partition)
         self._check_order(partition, tracked, offset, committed)
         known = tracked.entries.get(offset)
         if known is not None:
@@ -110,8 +110,15 @@ class OffsetTracker:
             _insert(tracked, offset, _Entry(acknowledge))
         if timestamp:
             _record_timestamp(tracked, offset, timestamp)
-        self._advance(tracked)
+        if known is not None or tracked.gap_count:
+            self._advance(tracked)
         return known is None
+
+    def _track(self, partition: Partition) -> _Tracked:
+        tracked = self._partitions.get(partition)
+        if tracked is None:
+            tracked = self._partitions[partition] = _Tracked()
+        return tracked
 
     def skip_gap(
         self,
@@ -127,7 +134,7 @@ class OffsetTracker:
         ``acknowledge`` is that of the last offset, so that a gap at the end of a partition does not
         count as lag.
         """
-        tracked = self._partitions.setdefault(partition, _Tracked())
+        tracked = self._track(partition)
         insort(tracked.gaps, _Gap(start, end, acknowledge))
         if tracked.next is None and committed is not None and not tracked.entries:
             tracked.next = committed

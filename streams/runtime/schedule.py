@@ -7,9 +7,8 @@ among them, so a low rank does not block a high one of the same key for longer t
 (priority inheritance).
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
 import msgspec
@@ -37,13 +36,16 @@ class Scheduled(QueueEntry[T], eq=False, kw_only=True):
     own_rank: int
 
 
-@dataclass(slots=True)
-class _Chain(Generic[T]):
+class _Chain(msgspec.Struct, Generic[T]):
     """The records of one key, FIFO; the first is queued unless ``in_progress`` is positive."""
 
-    waiting: deque[Scheduled[T]] = field(default_factory=deque)
-    ranks: Counter[int] = field(default_factory=Counter)
+    waiting: deque[Scheduled[T]] = msgspec.field(default_factory=deque)
+    ranks: dict[int, int] = {}
     in_progress: int = 0
+
+    def count_rank(self, rank: int, change: int) -> None:
+        """Count waiting records of a rank."""
+        self.ranks[rank] = self.ranks.get(rank, 0) + change
 
     def highest(self) -> int:
         return max(rank for rank, number in self.ranks.items() if number)
@@ -130,7 +132,7 @@ class Schedule(Generic[T]):
         if key is not None:
             chain = self._chains[key]
             chain.waiting.remove(entry)
-            chain.ranks[entry.own_rank] -= 1
+            chain.count_rank(entry.own_rank, -1)
             self._queue_first(key)
 
     def remove_where(self, lost: Callable[[T], bool]) -> list[T]:
@@ -147,9 +149,9 @@ class Schedule(Generic[T]):
                 self._unqueue(entry)
                 self._queue(entry, URGENT)
                 continue
-            ranks = self._chains[entry.key].ranks
-            ranks[entry.own_rank] -= 1
-            ranks[URGENT] += 1
+            chain = self._chains[entry.key]
+            chain.count_rank(entry.own_rank, -1)
+            chain.count_rank(URGENT, 1)
             entry.own_rank = URGENT
             self._queue_first(entry.key)
 
@@ -160,9 +162,11 @@ class Schedule(Generic[T]):
         if entry.key is None:
             self._queue(entry, entry.own_rank)
             return
-        chain = self._chains.setdefault(entry.key, _Chain())
+        chain = self._chains.get(entry.key)
+        if chain is None:
+            chain = self._chains[entry.key] = _Chain()
         chain.waiting.append(entry)
-        chain.ranks[entry.own_rank] += 1
+        chain.count_rank(entry.own_rank, 1)
         self._queue_first(entry.key)
 
     def _queue_first(self, key: bytes) -> None:
@@ -182,7 +186,10 @@ class Schedule(Generic[T]):
 
     def _queue(self, entry: Scheduled[T], rank: int) -> None:
         entry.rank = rank
-        self._queues.setdefault(_effective_path(entry), PriorityQueue()).push(entry)
+        path = _effective_path(entry)
+        if path not in self._queues:
+            self._queues[path] = PriorityQueue()
+        self._queues[path].push(entry)
 
     def _unqueue(self, entry: Scheduled[T]) -> None:
         if entry.queued:
