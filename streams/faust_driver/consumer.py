@@ -133,13 +133,15 @@ class _CommittedConsumer(MemberConsumer):
 
 
 class PolledRecords(ConsumerMessage):
-    """The records of one partition in one poll, as one message of Faust.
+    """The records of a topic in one poll, as one message of Faust.
+
+    Faust delivers each message in an iteration of the event loop of its own.
 
     Attributes:
-        records: aiokafka's records, in order.
+        partitions: aiokafka's records of each partition, in order.
     """
 
-    records: Sequence[Any]
+    partitions: Mapping[Any, Sequence[Any]]
 
 
 class DirectConsumer(Consumer):
@@ -250,25 +252,25 @@ class DirectConsumer(Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, PolledRecords]]:  # noqa: ASYNC109
-        """Poll, and yield one message per partition."""
+        """Poll, and yield one message per topic, under the first of its partitions."""
         polled, _ = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
-        for partition, records in () if self.should_stop else polled.items():
+        for partitions in () if self.should_stop else _by_topic(polled):
             # A rebalance began during the delivery; it seeks to the committed offsets.
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 return
-            tp = TP(*partition)
+            tp = next(iter(partitions))
             # Faust drops what is before it; a poll that a rebalance has ended may have left it.
             self._read_offset[tp] = None
-            yield tp, self._to_polled(tp, records)
+            yield tp, self._to_polled(tp, partitions)
 
-    def _to_polled(self, tp: Any, records: Sequence[Any]) -> PolledRecords:
-        last = records[-1]
+    def _to_polled(self, tp: Any, partitions: Mapping[Any, Sequence[Any]]) -> PolledRecords:
+        last = partitions[tp][-1]
         polled = PolledRecords(
             *tp, last.offset, 0.0, 0, (), None, None, None, 0, 0, tp,
             generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
-        polled.records = records
+        polled.partitions = partitions
         return polled
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:  # noqa: ASYNC109
@@ -404,6 +406,14 @@ class DirectConsumer(Consumer):
         acknowledged.clear()
         self._acked_index[tp].clear()
         return newest + 1
+
+
+def _by_topic(polled: Mapping[Any, Sequence[Any]]) -> Iterable[Mapping[Any, Sequence[Any]]]:
+    """Return the records of each topic by partition."""
+    topics: dict[str, dict[Any, Sequence[Any]]] = {}
+    for (topic, number), records in polled.items():
+        topics.setdefault(topic, {})[TP(topic, number)] = records
+    return topics.values()
 
 
 class DirectTransport(Transport):

@@ -247,10 +247,11 @@ class StageRunner:
 
     async def _accept(self, topic: Topic, polled: PolledRecords) -> None:
         self._has_read = True
-        for record in polled.records:
-            if isinstance(batch := record.value, UndecodableBatch):
-                self._warn(f"{record.topic}-{record.partition}: {batch.problem}")
-            await self.consumption.accept(topic, polled.tp, record, polled.generation_id)
+        for tp, records in polled.partitions.items():
+            for record in records:
+                if isinstance(batch := record.value, UndecodableBatch):
+                    self._warn(f"{record.topic}-{record.partition}: {batch.problem}")
+                await self.consumption.accept(topic, tp, record, polled.generation_id)
 
     def _connect_rebalance_signals(self) -> None:
         async def on_revoked(_app: Any, _partitions: Any, **_: Any) -> None:

@@ -198,16 +198,21 @@ async def test_committed_offsets_are_fetched_in_one_request() -> None:
 # Delivery
 
 
-async def delivered(consumer: Any) -> list[tuple[TP, list[int]]]:
+async def delivered(consumer: Any) -> list[dict[TP, list[int]]]:
     return [
-        (tp, [each.offset for each in polled.records]) async for tp, polled in consumer.getmany(1.0)
+        {tp: [each.offset for each in found] for tp, found in polled.partitions.items()}
+        async for _, polled in consumer.getmany(1.0)
     ]
 
 
-async def test_records_of_a_partition_are_one_message(consumer: Any) -> None:
-    poll = {REQUESTS: records(5, 6, 7), COMMANDS: records(2)}
+async def test_records_of_a_topic_are_one_message(consumer: Any) -> None:
+    other = TP("requests", 1)
+    poll = {REQUESTS: records(5, 6, 7), COMMANDS: records(2), other: records(9)}
     consumer._thread.polls = [(lambda: None, poll)]
-    assert await delivered(consumer) == [(REQUESTS, [5, 6, 7]), (COMMANDS, [2])]
+    assert await delivered(consumer) == [
+        {REQUESTS: [5, 6, 7], other: [9]},
+        {COMMANDS: [2]},
+    ]
 
 
 async def test_message_has_the_last_offset_and_the_generation(consumer: Any) -> None:
@@ -222,7 +227,7 @@ async def test_faust_drops_no_record_that_is_read_again(consumer: Any) -> None:
     """A poll that a rebalance has ended may leave its last offset."""
     consumer._read_offset[REQUESTS] = 99
     consumer._thread.polls = [(lambda: None, {REQUESTS: records(5, 6)})]
-    assert await delivered(consumer) == [(REQUESTS, [5, 6])]
+    assert await delivered(consumer) == [{REQUESTS: [5, 6]}]
     assert consumer._read_offset[REQUESTS] is None
 
 
