@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -566,6 +567,11 @@ async def test_concurrent_requests_share_one_extraction() -> None:
             return [ACKNOWLEDGEMENT] * len(writes)
 
     slots, finished = ConcurrencyLimit(16), asyncio.Queue[Incoming]()
+
+    def finish(records: Sequence[Incoming]) -> None:
+        for record in records:
+            finished.put_nowait(record)
+
     work = RecordProcessor(
         extraction_stage,
         step_handler(NAME, ValidatedVideo, harness.work.work, SharedState()),
@@ -573,7 +579,7 @@ async def test_concurrent_requests_share_one_extraction() -> None:
         tables={TABLE: harness.table},
         slots=slots,
         topic_prefix="",
-        on_finished=lambda records: [finished.put_nowait(each) for each in records],
+        on_finished=finish,
     )
     consumer = SimpleNamespace(
         start_offset=lambda _: None, acknowledge=lambda *_: None, flow_active=True

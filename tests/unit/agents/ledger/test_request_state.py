@@ -74,6 +74,12 @@ def test_snapshot_drops_processing_state() -> None:
     assert restore_job("r1", snapshot_of(job)) == make_job()
 
 
+def test_default_options_are_not_in_the_row() -> None:
+    row = Open(job=snapshot_of(make_job()), expires_at=1.5)
+    assert b"options" not in encode(row)
+    assert read_row(encode(row)) == row
+
+
 def test_typical_row_is_small() -> None:
     assert len(encode(Open(job=snapshot_of(make_job()), expires_at=1_764_018_968.123456))) < 270
 

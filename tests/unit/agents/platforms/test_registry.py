@@ -4,8 +4,8 @@ from importlib.metadata import EntryPoint
 import msgspec
 import pytest
 
-from agents.platforms.interface import Capabilities, Platform
-from agents.platforms.registry import GROUP, Platforms
+from agents.platforms.interface import Capabilities, Platform, ShortLink, Target
+from agents.platforms.registry import GROUP, PARSED_CHARACTERS, Platforms
 from agents.platforms.tiktok.handler import CAPABILITIES, TikTok
 from schemas.errors import ClipmillError, ErrorCode
 from tests.unit.agents.platforms.hostile_urls import HOSTILE_URLS, Hostile
@@ -116,6 +116,30 @@ def test_extractors_to_preload_are_listed() -> None:
 def test_platform_is_found_by_url(both: Platforms, url: str, name: str) -> None:
     assert both.for_url(url).get_capabilities().name == name
     assert both.for_url(url) is both.by_name(name)
+
+
+class Counting(TikTok):
+    def __init__(self) -> None:
+        self.parsed = 0
+
+    def parse_url(self, url: str) -> Target | ShortLink:
+        self.parsed += 1
+        return super().parse_url(url)
+
+
+@pytest.mark.parametrize(("padding", "parsed"), [("", 1), ("x" * PARSED_CHARACTERS, 3)])
+def test_short_link_that_is_requested_again_is_parsed_once(padding: str, parsed: int) -> None:
+    platform = Counting()
+    platforms = Platforms([platform])
+    url = f"https://www.tiktok.com/@u/video/7000000000000000001?{padding}"
+    assert len({id(platforms.find(url)[0]) for _ in range(3)}) == 1
+    assert platform.parsed == parsed
+
+
+def test_link_that_is_refused_is_parsed_again(both: Platforms) -> None:
+    for _ in range(2):
+        with pytest.raises(ClipmillError):
+            both.find("https://unknown.example/1")
 
 
 def test_unknown_host_is_rejected_with_the_available_platforms(both: Platforms) -> None:
