@@ -121,7 +121,8 @@ class Dispatcher:
         """Start held records while there are slots, and capacity in the later stages."""
         if self._redispatch is not None:
             return
-        for _ in range(SYNC_RECORDS):
+        started = 0
+        while started < SYNC_RECORDS:
             if not self._schedule or not self._can_start():
                 return
             entry = self._schedule.pop(self._gate.admits)
@@ -131,27 +132,35 @@ class Dispatcher:
                 self._gate.spend(entry.claim)
                 self._add_held_bytes(-_size(entry.item))
                 self._start(entry.item, entry)
-                self._start_waiting_behind(entry)
+                started += 1 + self._start_waiting_behind(entry, SYNC_RECORDS - started - 1)
             elif not entry.item.slot.done():  # else its task was cancelled, and has not run since
                 self._gate.spend(entry.claim)
                 entry.item.slot.set_result(self._slots.reserve())
         self._redispatch = asyncio.get_running_loop().call_soon(self._dispatch_again)
 
-    def _start_waiting_behind(self, entry: Scheduled[Incoming | _Slice]) -> None:
-        """Process the records that wait behind one of their key into its batch."""
-        while (following := self._schedule.waiting_behind(entry)) is not None:
-            record = following.item
-            assert isinstance(record, Incoming)
-            if not (
-                self.tasks.may_join(entry.key)
-                and self._can_start()
-                and self._gate.admits(following.claim)
-                and self._process_sync(record, following)
-            ):
-                return
-            self._schedule.join(following)
-            self._gate.spend(following.claim)
-            self._add_held_bytes(-_size(record))
+    def _start_waiting_behind(self, entry: Scheduled[Incoming | _Slice], limit: int) -> int:
+        """Process the records that wait behind one of their key into its batch; count them."""
+        for count in range(limit):
+            following = self._schedule.waiting_behind(entry)
+            if following is None or not self._join(following):
+                return count
+        return limit
+
+    def _join(self, entry: Scheduled[Incoming | _Slice]) -> bool:
+        """Process a held record into the batch of the one before it of its key, if it may join."""
+        record = entry.item
+        assert isinstance(record, Incoming)
+        if not (
+            self.tasks.may_join(entry.key)
+            and self._can_start()
+            and self._gate.admits(entry.claim)
+            and self._process_sync(record, entry)
+        ):
+            return False
+        self._schedule.join(entry)
+        self._gate.spend(entry.claim)
+        self._add_held_bytes(-_size(record))
+        return True
 
     def _dispatch_again(self) -> None:
         self._redispatch = None

@@ -1134,15 +1134,17 @@ async def test_batches_are_bounded(monkeypatch: pytest.MonkeyPatch, sync: SyncHa
     assert sync.acked == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("key", [None, b"same"])
 async def test_event_loop_is_free_between_the_rounds_of_a_long_queue(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, key: bytes | None
 ) -> None:
     monkeypatch.setattr(dispatcher, "SYNC_RECORDS", 2)
     sync = SyncHarness(concurrency=1)
     sync.waits = {0}
-    await sync.deliver(*range(6))
+    await sync.deliver(0)
+    await sync.deliver(*range(1, 6), key=key)
     sync.release(0)
-    counts = []
+    counts = [0]
     for _ in range(20):
         await asyncio.sleep(0)
         counts.append(len(sync.processed))
