@@ -50,6 +50,7 @@ def overview_to_json(facts: Facts) -> dict[str, object]:
         "stages": msgspec.to_builtins(stage_list(facts)),
         "breakers": signals_to_json(each for each in facts.breakers if each.state != "closed"),
         "rates": signals_to_json(each for each in facts.rates if is_cut(each, facts.now)),
+        "accounts": signals_to_json(facts.accounts),
         "dead_letters": msgspec.to_builtins(facts.dead_letters),
     }
 

@@ -8,7 +8,7 @@ import msgspec
 from schemas.contract.examples import BREAKER_STATES
 from schemas.signals import IntakeSignal
 from streams.console.api.operations import Operation
-from streams.console.api.signal_operations import BreakerView, RateView
+from streams.console.api.signal_operations import AccountView, BreakerView, RateView
 from streams.console.health.facts import DeadLetterCounts
 from streams.console.health.findings import Finding
 from streams.console.health.lag import TopicLag
@@ -67,6 +67,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     stages: StageList
     breakers: tuple[BreakerView, ...]
     rates: tuple[RateView, ...]
+    accounts: tuple[AccountView, ...]
     dead_letters: DeadLetterCounts
 
 
@@ -134,6 +135,7 @@ OPERATIONS = (
                 {"name": each.name, **msgspec.to_builtins(each)} for each in BREAKER_STATES[:1]
             ],
             "rates": [],
+            "accounts": [],
             "dead_letters": {"waiting": {"internal.bug": 2}, "parked": 0, "problem": None},
         },
     ),

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from schemas.signals import BreakerState, IntakeSignal, RateState
+from schemas.signals import AccountState, BreakerState, IntakeSignal, RateState
 from streams.console.dead_letters import DeadLetters
 from streams.console.errors import CallError
 from streams.console.health.lag import LagReport
-from streams.console.health.shared_states import breakers, pauses, rates
+from streams.console.health.shared_states import accounts, breakers, pauses, rates
 from streams.console.services import Services
 from streams.history.rows import RequestFilter
 from streams.history.statistics import (
@@ -77,6 +77,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     delaying: frozenset[str]
     breakers: tuple[BreakerState, ...]
     rates: tuple[RateState, ...]
+    accounts: tuple[AccountState, ...]
     pauses: Mapping[str, IntakeSignal]
     dead_letters: DeadLetterCounts
 
@@ -115,6 +116,7 @@ async def _read_facts(services: Services) -> Facts:
         delaying=frozenset(each.name for each in services.stages if each.due is not None),
         breakers=breakers(state),
         rates=rates(state),
+        accounts=accounts(state, datetime.fromtimestamp(now, UTC)),
         pauses=pauses(state),
         dead_letters=await asyncio.to_thread(count_dead_letters, services.dead_letters),
     )

@@ -1,5 +1,6 @@
 """Everything that is wrong with the service. Pure."""
 
+from streams.console.health.account_problems import unusable_accounts
 from streams.console.health.endpoint_problems import cut_rates, open_breakers
 from streams.console.health.facts import Facts
 from streams.console.health.findings import Finding
@@ -21,6 +22,7 @@ def find_problems(facts: Facts) -> tuple[Finding, ...]:
         old_requests,
         open_breakers,
         cut_rates,
+        unusable_accounts,
         overdue_requests,
         low_success,
         failures,

@@ -29,6 +29,7 @@ class OverviewPages:
             stages=stage_list(facts),
             breakers=[each for each in facts.breakers if each.state != "closed"],
             rates=[each for each in facts.rates if is_cut(each, facts.now)],
+            accounts=facts.accounts,
             dead_letters=facts.dead_letters,
             at=facts.now,
             is_ordered="ordered" in request.query,

@@ -17,12 +17,12 @@ NAVIGATION = (
     ("./", "Requests"),
     ("submit", "Submit"),
     ("library", "Library"),
-    ("jobs", "Jobs"),
     ("failures", "Failures"),
+    ("jobs", "Jobs"),
     ("deadletters", "Dead letters"),
+    ("breakers", "Breakers"),
     ("pipeline", "Pipeline"),
     ("settings", "Settings"),
-    ("breakers", "Breakers"),
     ("api", "API"),
 )
 """Target and name of the links on all pages."""

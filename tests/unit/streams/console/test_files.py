@@ -79,7 +79,7 @@ async def test_removed_file_is_gone(data_dir: Path) -> None:
 async def test_page_of_a_request_shows_its_files(data_dir: Path) -> None:
     async with running_console(data_dir, with_file(stored(data_dir).as_uri())) as client:
         page = await (await client.get("/request?id=done")).text()
-    assert '<video controls preload="none" src="file?id=done&amp;n=0&amp;inline"' in page
+    assert '<video controls preload="metadata" src="file?id=done&amp;n=0&amp;inline"' in page
 
 
 def test_only_a_regular_file_below_the_root_is_found(tmp_path: Path) -> None:

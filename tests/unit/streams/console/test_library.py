@@ -63,10 +63,10 @@ async def test_malformed_parameter_is_rejected(tmp_path: Path, path: str, query:
         assert query.partition("=")[0] in await response.text()
 
 
-async def test_page_plays_local_files_only_when_asked_to(tmp_path: Path) -> None:
+async def test_page_plays_files_of_this_host_only(tmp_path: Path) -> None:
     async with running_console(tmp_path, *FETCHED) as client:
         page = await (await client.get("/library")).text()
-    assert '<video controls preload="none" src="file?id=done&amp;n=0&amp;inline"' in page
+    assert '<video controls preload="metadata" src="file?id=done&amp;n=0&amp;inline"' in page
     assert '<audio controls preload="none" src="file?id=sound&amp;n=0&amp;inline"' in page
     assert 'src="file?id=far' not in page
     text = Links(page).text

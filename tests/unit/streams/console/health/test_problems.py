@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from schemas.errors import ErrorCode
-from schemas.signals import BreakerState, IntakeSignal, RateState
+from schemas.signals import AccountState, BreakerState, IntakeSignal, RateState
 from streams.console.health.facts import DeadLetterCounts, Facts, HistoryFacts
 from streams.console.health.findings import Finding
 from streams.console.health.lag import LagReport, StageLag, TopicLag
@@ -40,6 +40,7 @@ FACTS = Facts(
     delaying=frozenset({"delay"}),
     breakers=(),
     rates=(),
+    accounts=(),
     pauses={},
     dead_letters=DeadLetterCounts(),
 )
@@ -89,6 +90,11 @@ def failures(error: str, present: int, before: int = 0, platform: str | None = "
 PAUSE = IntakeSignal(paused=True, reason="the disk is full", by="download", at=NOW)
 
 
+def account(**fields: Any) -> Facts:
+    state = {"platform": "tiktok", "account": "main", "healthy": True, "at": NOW, **fields}
+    return facts(accounts=(AccountState(**state),))
+
+
 @pytest.mark.parametrize(
     "healthy",
     [
@@ -100,6 +106,8 @@ PAUSE = IntakeSignal(paused=True, reason="the disk is full", by="download", at=N
         breaker(state="half_open"),
         breaker(budget_until=NOW),
         rate(cuts=3),
+        account(),
+        account(expires_at=NOW + timedelta(days=4)),
         rate(until=NOW, reason=ErrorCode.RATE_LIMIT_API),
         facts(results=(results(completed=17, failed=2),)),
         facts(results=(results(completed=95, failed=5),)),
@@ -136,6 +144,30 @@ def test_nothing_is_wrong(healthy: Facts) -> None:
             facts(lag=lag("download", 2_000, still_seconds=300.0)),
             "critical",
             "The stage download has finished nothing for 5 minutes; 2,000 records wait for it.",
+            None,
+        ),
+        (
+            account(healthy=False),
+            "warning",
+            "The account tiktok/main cannot be used: the platform refuses it, or limits its rate.",
+            None,
+        ),
+        (
+            account(healthy=False, expires_at=NOW),
+            "warning",
+            "The account tiktok/main cannot be used: its login ended at 2026-11-02 09:00:00 UTC.",
+            None,
+        ),
+        (
+            account(expires_at=NOW + timedelta(days=2)),
+            "warning",
+            "The login of the account tiktok/main ends at 2026-11-04 09:00:00 UTC.",
+            None,
+        ),
+        (
+            account(unsaved=True),
+            "warning",
+            "The renewed cookies of the account tiktok/main cannot be saved.",
             None,
         ),
         (
