@@ -24,6 +24,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
         probed: a media library has read the file, and these properties are its own; otherwise
             they are the page's.
         reused: it was already in storage; nothing was downloaded for it this time.
+        public_url: URL for everybody, where the operator has set ``storage.public_url_prefix``.
     """
 
     uri: str
@@ -42,3 +43,4 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     song: bool = False
     probed: bool = False
     reused: bool = False
+    public_url: str | None = None

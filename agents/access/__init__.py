@@ -4,6 +4,7 @@ Front door of stages that make requests of a platform.
 """
 
 from agents.access.egress import egress_names, open_egresses, open_fetchers
+from agents.access.file_links import public_url
 from agents.access.gate import OutboundGate, installed_plugins
 from agents.access.storage import open_storage
 
@@ -14,4 +15,5 @@ __all__ = [
     "open_egresses",
     "open_fetchers",
     "open_storage",
+    "public_url",
 ]

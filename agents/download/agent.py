@@ -11,9 +11,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-import msgspec
+from msgspec.structs import replace
 
-from agents.access import OutboundGate, installed_plugins, open_fetchers, open_storage
+from agents.access import (
+    OutboundGate,
+    installed_plugins,
+    open_fetchers,
+    open_storage,
+    public_url,
+)
 from agents.download.bounded_gather import background_task, gather_bounded
 from agents.download.download_task import DownloadTask
 from agents.download.file_fetcher import FileFetcher
@@ -113,7 +119,9 @@ class Download:
         if not all(each.reused and id_ in row for id_, each in zip(ids, files, strict=True)):
             new = {id_: _as_fetched(each) for id_, each in zip(ids, files, strict=True)}
             writes = (self._index.row_with(event, new, row, started),)
-        return _complete(event, tuple(files), writes)
+        settings = self._context.settings
+        linked = tuple(replace(each, public_url=public_url(settings, each.uri)) for each in files)
+        return _complete(event, linked, writes)
 
     async def _provide_file(
         self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
@@ -131,7 +139,7 @@ class Download:
             error.format_id = error.format_id or source.format.format_id
             raise
         self._fetcher.record_stored(task, format_id, file.bytes, reused=True)
-        return msgspec.structs.replace(file, reused=True)
+        return replace(file, reused=True)
 
     async def _sound_of_stored(
         self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
@@ -139,7 +147,7 @@ class Download:
         """Extract the sound from the stored video; None when the video is not stored."""
         if not source.sound_only:
             return None
-        whole = msgspec.structs.replace(source, sound_only=False)
+        whole = replace(source, sound_only=False)
         video = await self._find(row, whole, task.event)
         if video is not None and video.audio_codec is None:
             raise no_sound_error(source.format.format_id)
@@ -159,7 +167,7 @@ class Download:
 
 
 def _as_fetched(file: StoredFile) -> StoredFile:
-    return msgspec.structs.replace(file, reused=False)
+    return replace(file, reused=False)
 
 
 def _seconds_left(job: Job) -> float | None:

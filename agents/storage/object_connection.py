@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
+from obstore import sign_async
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
@@ -96,6 +97,18 @@ def connect(settings: ObjectStoreSettings) -> ObjectStore:
             " settings and the cloud's variables in the environment",
         ) from None
     return client
+
+
+async def sign_get(settings: ObjectStoreSettings, key: str, life: timedelta) -> str:
+    """Return a URL that anybody can read an object with for a time.
+
+    Raises:
+        ClipmillError: ``system.config``; see `connect`.
+        obstore.exceptions.BaseError: no credentials were found.
+    """
+    store: Any = connect(settings)
+    link: str = await sign_async(store, "GET", key, life)
+    return link
 
 
 def _client_options(settings: ObjectStoreSettings) -> "ClientConfig":

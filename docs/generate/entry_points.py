@@ -14,6 +14,7 @@ import agents.plugins.installed
 import agents.recovery.error_handlers
 import streams.cli.plugged
 import streams.cluster.oauth
+import streams.console.file_links
 import streams.stage
 from agents.accounts.interface import Authenticator
 from agents.caching import interface as caching
@@ -92,6 +93,13 @@ INTERFACES = (
         f"A click `{click.Command.__name__}`; the name of the entry point is that of the command.",
         (),
         "[a command](../extending.md#a-command)",
+    ),
+    Interface(
+        streams.console.file_links.GROUP,
+        "A function of the settings and a file's URI that returns a link for the console, or None; "
+        "the first link is used.",
+        (),
+        "[links to files](../storage.md#links-to-files)",
     ),
 )
 

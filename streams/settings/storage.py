@@ -48,6 +48,12 @@ class StorageSettings(Group):
     )
     uploads: Count = Field(8, description="Files that a process uploads at once.")
 
+    public_url_prefix: str | None = Field(
+        None,
+        description="HTTP URL under which the files are published by another server; results have"
+        " a public_url then, and the console links to it.",
+    )
+
     @field_validator("url")
     @classmethod
     def _is_object_store(cls, url: str | None) -> str | None:
@@ -58,6 +64,16 @@ class StorageSettings(Group):
                 "it must be s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX;"
                 " credentials come from the cloud's own variables"
             )
+        return url.rstrip("/")
+
+    @field_validator("public_url_prefix")
+    @classmethod
+    def _is_prefix(cls, url: str | None) -> str | None:
+        if not url:
+            return None
+        if not url.startswith(_HTTP) or "?" in url or "#" in url:
+            raise ValueError("it must start with http:// or https://, without ? and #")
+        check_url(url)
         return url.rstrip("/")
 
     @field_validator("endpoint", "proxy")

@@ -1,15 +1,17 @@
-"""Serves the stored files of requests, where the storage is a local directory.
+"""Serves the stored files of requests from a local directory, or redirects to the storage.
 
 A path comes from a record, so the file has to be a regular one below the storage directory.
 """
 
 import asyncio
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from aiohttp import web
 
 from streams.console.errors import CallError
+from streams.console.file_links import find_link
 from streams.console.services import Services
 from streams.history.changes import HistoryFile
 
@@ -29,6 +31,7 @@ class FilePages:
 
     def __init__(self, services: Services) -> None:
         self._store = services.store
+        self._settings = services.settings
         self._root = services.settings.data_dir.absolute() / DIRECTORY
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -43,6 +46,9 @@ class FilePages:
             raise CallError(404, "n", f"The history has no such file of {request_id[:200]!r}.")
         file = files[int(number)]
         path = await asyncio.to_thread(find_file, self._root, file.uri)
+        if path is None and (link := await find_link(self._settings, file.uri)):
+            headers = {"Location": link, "Cache-Control": "no-store"}
+            return web.Response(status=HTTPStatus.FOUND, headers=headers)
         if path is None:
             raise CallError(410, "n", f"{file.uri[:500]} is not in the storage of this host.")
         inline = "inline" in request.query and file.mime_type in INLINE_TYPES

@@ -6,8 +6,10 @@ from urllib.parse import quote
 import pytest
 from msgspec.structs import replace
 
+from streams.console.pages import files
 from streams.console.pages.files import find_file
 from streams.history.changes import HistoryFile, RequestChange
+from streams.settings import Settings
 from tests.unit.streams.console.consoles import CHANGES, running_console
 
 
@@ -103,3 +105,17 @@ def test_only_a_regular_file_below_the_root_is_found(tmp_path: Path) -> None:
         "",
     ):
         assert find_file(root, uri) is None, uri
+
+
+async def test_file_in_an_object_store_is_redirected_to(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find_link(_: Settings, uri: str) -> str | None:
+        return f"https://media.example.org/{uri[5:]}" if uri.startswith("s3://") else None
+
+    monkeypatch.setattr(files, "find_link", find_link)
+    async with running_console(data_dir, with_file("s3://clips/7.mp4")) as client:
+        response = await client.get("/file?id=done", allow_redirects=False)
+    assert response.status == 302
+    assert response.headers["Location"] == "https://media.example.org/clips/7.mp4"
+    assert response.headers["Cache-Control"] == "no-store"

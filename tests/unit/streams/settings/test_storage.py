@@ -55,6 +55,8 @@ def test_other_url_is_rejected_and_not_quoted(url: str) -> None:
         ({"endpoint": "storage:9000"}, "must start with http"),
         ({"proxy": "socks5://proxy"}, "must start with http"),
         ({"endpoint": "http://key:a/b@storage"}, "encode"),
+        ({"public_url_prefix": "media.example.org"}, "must start with http"),
+        ({"public_url_prefix": "https://media.example.org/?x="}, "without"),
         ({"part_bytes": 5 * 2**20 - 1}, "greater than or equal"),
         ({"uploads": 0}, "greater than 0"),
     ],
