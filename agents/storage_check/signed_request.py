@@ -1,4 +1,4 @@
-"""Signs a GET request of S3 (Signature Version 4), for what obstore has no call for.
+"""Signs a request of S3 without a body (Signature Version 4), for what obstore has no call for.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 
@@ -31,11 +31,14 @@ class Login(msgspec.Struct, frozen=True):
         return cls(key_id, secret, token) if key_id and secret else None
 
 
-def signed_headers(url: str, login: Login, region: str, now: datetime) -> dict[str, str]:
-    """Return the headers of a GET request.
+def signed_headers(
+    method: str, url: str, login: Login, *, region: str, now: datetime
+) -> dict[str, str]:
+    """Return the headers of a request.
 
     Args:
-        url: with a query of names without values, such as ``?lifecycle``.
+        method: of HTTP.
+        url: escaped, with its query.
         login: key to sign with.
         region: of the bucket.
         now: in UTC.
@@ -47,8 +50,9 @@ def signed_headers(url: str, login: Login, region: str, now: datetime) -> dict[s
         headers["x-amz-security-token"] = login.token
     names = ";".join(sorted(headers))
     lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
-    query = "&".join(f"{quote(name, safe='')}=" for name in sorted(parts.query.split("&")))
-    request = "\n".join(("GET", quote(parts.path), query, lines, names, EMPTY_DIGEST))
+    pairs = sorted(parse_qsl(parts.query, keep_blank_values=True))
+    query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
+    request = f"{method}\n{parts.path}\n{query}\n{lines}\n{names}\n{EMPTY_DIGEST}"
     scope = f"{moment[:8]}/{region}/s3/aws4_request"
     digest = hashlib.sha256(request.encode()).hexdigest()
     key = f"AWS4{login.secret}".encode()

@@ -2,25 +2,21 @@
 
 import asyncio
 import os
-import ssl
 import urllib.error
-import urllib.request
-from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage_check.report import CheckResult, State
-from agents.storage_check.signed_request import Login, signed_headers
+from agents.storage_check.s3_requests import parse, send
+from agents.storage_check.signed_request import Login
 
 NAME = "rule for interrupted uploads"
-DEFAULT_REGION = "us-east-1"
 REMEDY = (
     "add a lifecycle rule AbortIncompleteMultipartUpload, see docs/storage.md, or parts of killed"
     " uploads stay and cost space"
 )
-ANSWER_BYTES_MAX = 1_000_000
 
 
 async def check_upload_rule(settings: ObjectStoreSettings) -> CheckResult:
@@ -49,12 +45,7 @@ def abort_days(answer: bytes, prefix: str) -> int | None:
     Raises:
         ValueError: the answer is no XML.
     """
-    if b"<!" in answer:  # No document type: its entities could grow without bound.
-        raise ValueError("unexpected XML")
-    try:
-        root = ET.fromstring(answer) if answer else ET.Element("None")  # noqa: S314 - as above
-    except ET.ParseError as error:
-        raise ValueError("no XML") from error
+    root = parse(answer) if answer else ET.Element("None")
     days = [_rule_days(rule, prefix) for rule in root.iterfind("{*}Rule")]
     return min((each for each in days if each is not None), default=None)
 
@@ -70,24 +61,8 @@ def _rule_days(rule: ET.Element, prefix: str) -> int | None:
 
 def _lifecycle(settings: ObjectStoreSettings, login: Login) -> bytes:
     """Return the rules as XML; empty when the bucket has none."""
-    region = settings.region or os.environ.get("AWS_REGION") or DEFAULT_REGION
-    endpoint = settings.endpoint or f"https://s3.{region}.amazonaws.com"
-    url = f"{endpoint.rstrip('/')}/{urlsplit(settings.url).netloc}?lifecycle"
-    headers = signed_headers(url, login, region, datetime.now(UTC))
-    context = ssl.create_default_context()
-    if settings.ca_file is not None:
-        context.load_verify_locations(settings.ca_file)
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
-    if settings.proxy is not None:
-        handlers.append(
-            urllib.request.ProxyHandler(dict.fromkeys(("http", "https"), settings.proxy))
-        )
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - settings check the scheme
     try:
-        with urllib.request.build_opener(*handlers).open(
-            request, timeout=settings.connect_seconds
-        ) as answer:
-            return bytes(answer.read(ANSWER_BYTES_MAX))
+        return send(settings, login, "GET", query={"lifecycle": ""})
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.NOT_FOUND:
             return b""

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -5,10 +6,14 @@ from typing import Any
 import obstore
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner
 from obstore.store import S3Store
 
-from agents.storage_check.cli import check_storage
+from agents.storage.object_connection import ObjectStoreSettings
+from agents.storage_check.cli import check_storage, storage
+from agents.storage_check.open_uploads import list_open_uploads
 from agents.storage_check.report import Report, State
+from agents.storage_check.signed_request import Login
 from streams.settings import Settings
 from tests.storage_servers import (
     READER_LOGIN,
@@ -89,3 +94,60 @@ async def test_unusable_directory_fails(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("a file")
     report = await check_storage(Settings(data_dir=tmp_path))
     assert not report.well
+
+
+async def cancelled_upload(store: S3Store) -> None:
+    started = asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield bytes(5 * 2**20)
+        started.set()
+        await asyncio.Event().wait()
+
+    upload = asyncio.ensure_future(
+        obstore.put_async(store, "media/a b.mp4", parts(), chunk_size=5 * 2**20)
+    )
+    await started.wait()
+    await asyncio.sleep(0.3)
+    upload.cancel()
+    await asyncio.gather(upload, return_exceptions=True)
+
+
+async def test_parts_of_a_cancelled_upload_are_listed_and_removed(
+    server: StorageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(S3_LOGIN, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    variables = {
+        "CLIPMILL_STORAGE__URL": "s3://clips/media",
+        "CLIPMILL_STORAGE__ENDPOINT": server.endpoint,
+        "CLIPMILL_STORAGE__REGION": "eu-central-1",
+    }
+    log_in(variables, monkeypatch)
+    await cancelled_upload(
+        S3Store(
+            "clips",
+            config={"endpoint": server.endpoint, "region": "eu-central-1"},
+            client_options={"allow_http": True},
+        )
+    )
+    settings = ObjectStoreSettings(
+        url="s3://clips/media", endpoint=server.endpoint, region="eu-central-1"
+    )
+    login = Login(*S3_LOGIN.values())
+
+    def listed() -> list[str]:
+        return [each.key for each in list_open_uploads(settings, login)]
+
+    def run(*options: str) -> str:
+        result = CliRunner().invoke(storage, ["uploads", *options])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert await asyncio.to_thread(listed) == ["media/a b.mp4"]
+    assert (await asyncio.to_thread(run, "--remove")).startswith("0 uploads"), "it is young"
+    # SeaweedFS reports whole seconds.
+    await asyncio.sleep(1.1)
+    assert "media/a b.mp4\n1 uploads\n" in await asyncio.to_thread(run, "--before", "1s")
+    assert "1 uploads removed" in await asyncio.to_thread(run, "--before", "1s", "--remove")
+    assert await asyncio.to_thread(listed) == []

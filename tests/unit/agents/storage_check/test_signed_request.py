@@ -10,7 +10,7 @@ NOW = datetime(2013, 5, 24, tzinfo=UTC)
 
 def test_signature_is_that_of_the_example_in_the_documentation() -> None:
     url = "https://examplebucket.s3.amazonaws.com/?lifecycle"
-    headers = signed_headers(url, EXAMPLE, "us-east-1", NOW)
+    headers = signed_headers("GET", url, EXAMPLE, region="us-east-1", now=NOW)
     assert headers["authorization"] == (
         "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
         "SignedHeaders=host;x-amz-content-sha256;x-amz-date, "
@@ -18,9 +18,19 @@ def test_signature_is_that_of_the_example_in_the_documentation() -> None:
     )
 
 
+def test_query_with_values_is_signed_as_in_the_documentation() -> None:
+    url = "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"
+    headers = signed_headers("GET", url, EXAMPLE, region="us-east-1", now=NOW)
+    assert headers["authorization"].endswith(
+        "Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
+    )
+
+
 def test_token_is_sent_and_signed() -> None:
     login = Login(EXAMPLE.key_id, EXAMPLE.secret, "token")
-    headers = signed_headers("http://127.0.0.1:1/clips?lifecycle", login, "us-east-1", NOW)
+    headers = signed_headers(
+        "GET", "http://127.0.0.1:1/clips?lifecycle", login, region="us-east-1", now=NOW
+    )
     assert headers["x-amz-security-token"] == "token"
     assert "x-amz-date;x-amz-security-token" in headers["authorization"]
 
