@@ -47,7 +47,7 @@ class MeteredStorage:
         sha256: str,
     ) -> str:
         """See `Storage.publish`."""
-        size = path.lstat().st_size  # noqa: ASYNC240 - of a file that was written just now
+        size = _size(path)
         with _measured("publish"):
             uri = await self._storage.publish(
                 path,
@@ -73,8 +73,7 @@ class MeteredStorage:
         async with AsyncExitStack() as stack:
             with _measured("read"):
                 path = await stack.enter_async_context(self._storage.reading(uri))
-                size = path.stat().st_size
-            STORAGE_BYTES.labels("read").inc(size)
+            STORAGE_BYTES.labels("read").inc(_size(path))
             yield path
 
     async def stat(self, uri: str) -> int | None:
@@ -90,6 +89,14 @@ class MeteredStorage:
     async def free_bytes(self) -> int:
         """See `Storage.free_bytes`. Not measured: it is asked for before each download."""
         return await self._storage.free_bytes()
+
+
+def _size(path: Path) -> int:
+    """Return the size of a local file; 0 when it is lost, which the storage reports."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from prometheus_client import Counter
 
 from agents.access.metered_storage import MeteredStorage
 from agents.storage import FileGoneError, LocalStorage
-from schemas.errors import ClipmillError
+from schemas.errors import ClipmillError, ErrorCode
 from streams.observability.metrics import STORAGE_BYTES, STORAGE_ERRORS, STORAGE_SECONDS
 
 NAMES = {"platform": "tiktok", "video_id": "7", "format_id": "play"}
@@ -80,3 +80,9 @@ async def test_missing_file_is_no_failure(storage: MeteredStorage) -> None:
         async with storage.reading("file:///nowhere"):
             pass
     assert failures() == before
+
+
+async def test_lost_workspace_is_a_storage_error(storage: MeteredStorage, tmp_path: Path) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await storage.publish(tmp_path / "lost", **NAMES, extension="mp4", sha256="")
+    assert caught.value.code is ErrorCode.SYSTEM_STORAGE
