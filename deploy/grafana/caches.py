@@ -1,4 +1,4 @@
-"""What is remembered, and what it saves."""
+"""Board of the caches: hits, content, evictions."""
 
 from deploy.grafana.model import Board, Panel, Query, Row
 from deploy.grafana.panels import INSTANCES, line
@@ -16,7 +16,7 @@ LOOKUPS = Row(
             "{{cache}} {{level}}",
             unit="percentunit",
             maximum=1,
-            description="Share of the look-ups of a level that found something there.",
+            description="Share of the look-ups of a level that are hits.",
         ),
         line(
             "Look-ups by outcome",
@@ -25,7 +25,7 @@ LOOKUPS = Row(
             unit="ops",
         ),
         Panel(
-            "From request to result by cache, 95 %",
+            "Latency from request to result by cache, p95",
             (
                 Query(
                     quantile(

@@ -1,4 +1,4 @@
-"""What a board consists of. How Grafana wants it written: `grafana_json`."""
+"""Model of a Grafana dashboard; `grafana_json` serialises it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under one heading, in lines of 24 columns."""
+    """Panels under one heading, in rows of 24 columns."""
 
     title: str
     panels: tuple[Panel, ...]

@@ -1,4 +1,4 @@
-"""What a person on duty looks at first."""
+"""Overview board: rate, success, latency, lag, firing alerts."""
 
 from deploy.grafana.model import Board, Panel, Query, Row
 from deploy.grafana.panels import INSTANCES, READINESS, line, quantiles, stat, states
@@ -22,12 +22,12 @@ NOW = Row(
         stat(
             "Served",
             f"1 - ({_UNSERVED} or on () vector(0)) / ({_DECIDED} > 0) or vector(1)",
-            description="Share of the outcomes that are not the fault of the service; 1 without"
-            " traffic. What platforms say about videos counts as served.",
+            description="Share of the outcomes that are not caused by the service; 1 without"
+            " traffic. Content errors of platforms count as served.",
             unit="percentunit",
         ),
         stat(
-            "95 % are completed within",
+            "Latency, p95",
             f"{quantile(0.95, 'clipmill_request_duration_seconds', where=_COMPLETED)} >= 0"
             " or on () vector(0)",
             unit="s",
@@ -35,7 +35,7 @@ NOW = Row(
             alarm=300,
         ),
         stat("Open requests", total("clipmill_requests_open")),
-        stat("Lag", f"sum({_LAG})", description="Records in front of all stages.", warn=1_000),
+        stat("Lag", f"sum({_LAG})", description="Lag of all stages together.", warn=1_000),
         stat(
             "Oldest record",
             largest("clipmill_stage_lag_seconds", where=LAGGING),
@@ -54,20 +54,20 @@ NOW = Row(
             "Breakers open",
             "count(max by (platform, operation, egress)"
             f" (clipmill_breaker_state{{{INSTANCE}}}) >= 2) or on () vector(0)",
-            description="Operations of a platform that an egress does not attempt at present.",
+            description="Endpoints whose circuit breaker is open.",
             warn=1,
         ),
         stat(
             "Workers",
             f'sum(up{{job="clipmill",{INSTANCE}}})',
-            description="Workers that answer Prometheus.",
+            description="Workers that Prometheus can scrape.",
         ),
         stat("Heartbeat", largest("clipmill_heartbeat_age_seconds"), unit="s", warn=15, alarm=30),
     ),
 )
 
 WRONG = Row(
-    "What is wrong",
+    "Firing alerts",
     (
         Panel(
             "Alerts",
@@ -79,7 +79,7 @@ WRONG = Row(
             ),
             kind="table",
             width=12,
-            description="Firing alerts; a click on one opens its runbook.",
+            description="A click on an alert opens its runbook.",
             link="${runbooks}/${__data.fields.alertname}.md",
         ),
         states(
@@ -88,7 +88,7 @@ WRONG = Row(
             "{{stage}}",
             READINESS,
             width=12,
-            description="A stage is ready when all of its workers are.",
+            description="A stage is ready if all its workers are.",
         ),
     ),
 )
@@ -110,8 +110,10 @@ TRAFFIC = Row(
             unit="reqps",
             description="Outcomes that are not completed, by their code.",
         ),
-        quantiles("From request to result", "clipmill_request_duration_seconds", where=_COMPLETED),
-        line("Lag by stage", _LAG, "{{stage}}", description="Records in front of each stage."),
+        quantiles(
+            "Latency from request to result", "clipmill_request_duration_seconds", where=_COMPLETED
+        ),
+        line("Lag by stage", _LAG, "{{stage}}", description="Lag of each stage."),
         line(
             "Parked by delay", total("clipmill_parked_events", "delay"), "{{delay}}", stacked=True
         ),
@@ -124,7 +126,7 @@ TRAFFIC = Row(
 OVERVIEW = Board(
     "overview",
     "Overview",
-    "Rate, success, latency, lag, and what is wrong now.",
+    "Rate, success, latency, lag, and firing alerts.",
     (NOW, WRONG, TRAFFIC),
     (INSTANCES,),
 )

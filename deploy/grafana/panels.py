@@ -1,4 +1,4 @@
-"""Short forms of panels that the boards have many of."""
+"""Builders of the panels that the boards share."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ BREAKER_STATES = {
     3: State("forced open", "purple"),
 }
 READINESS = {0: State("not ready", "red"), 1: State("ready", "green")}
-PAUSES = {0: State("takes records", "green"), 1: State("paused", "red")}
+PAUSES = {0: State("consuming", "green"), 1: State("paused", "red")}
 HEALTH = {0: State("not used", "red"), 1: State("used", "green")}
 
 
@@ -24,7 +24,7 @@ def line(title: str, expr: str, legend: str = "", **more: Any) -> Panel:
 
 
 def stat(title: str, expr: str, **more: Any) -> Panel:
-    """Return the newest value of a query as a figure, six to a line."""
+    """Return the newest value of a query as a stat panel, six to a row."""
     return Panel(title, (Query(expr),), kind="stat", width=4, height=4, **more)
 
 

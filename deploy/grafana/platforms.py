@@ -1,4 +1,4 @@
-"""Platforms and egress: attempts over the network, rates, breakers, accounts, the engine."""
+"""Platforms and egress: network attempts, rates, breakers, accounts, the engine."""
 
 from deploy.grafana.model import Board, Panel, Query, Row, Variable
 from deploy.grafana.panels import BREAKER_STATES, HEALTH, INSTANCES, line, quantiles, stat, states
@@ -12,10 +12,10 @@ ATTEMPTS = Row(
             rate("clipmill_request_seconds_count", "platform, operation, outcome", PLATFORM),
             "{{platform}} {{operation}} {{outcome}}",
             unit="reqps",
-            description="Attempts over the network.",
+            description="Network attempts.",
         ),
         line(
-            "Share that fails, by code",
+            "Error ratio by code",
             largest(
                 "clipmill_attempt_error_ratio", "platform, operation, egress, error_type", PLATFORM
             ),
@@ -24,7 +24,7 @@ ATTEMPTS = Row(
             maximum=1,
         ),
         Panel(
-            "Duration, 95 %",
+            "Duration, p95",
             (
                 Query(
                     quantile(0.95, "clipmill_request_seconds", "platform, operation", PLATFORM),
@@ -40,7 +40,7 @@ ATTEMPTS = Row(
             unit="s",
         ),
         line(
-            "Under way",
+            "In flight",
             total("clipmill_requests_in_flight", "platform, operation", PLATFORM),
             "{{platform}} {{operation}}",
         ),
@@ -78,17 +78,17 @@ RATES = Row(
             ),
             unit="reqps",
             width=12,
-            description="The limit of all workers, what they may do at present, and what they do.",
+            description="Rate limit of all workers, present adaptive rate, and attempts made.",
         ),
         line(
-            "Waiting for a turn",
+            "Waiting for the rate limiter",
             rate("clipmill_rate_wait_seconds_total", "platform, operation, egress", PLATFORM),
             "{{platform}} {{operation}} {{egress}}",
             unit="s",
             width=6,
         ),
         line(
-            "Parked for a turn",
+            "Parked by the rate limiter",
             increase("clipmill_rate_postponed_total", "platform, operation, egress", PLATFORM),
             "{{platform}} {{operation}} {{egress}}",
             width=6,
@@ -124,7 +124,7 @@ BREAKERS = Row(
             width=6,
         ),
         line(
-            "Attempts held back",
+            "Attempts rejected by open breakers",
             rate("clipmill_not_permitted_total", "platform, operation", PLATFORM),
             "{{platform}} {{operation}}",
             unit="ops",
@@ -143,14 +143,14 @@ ACCOUNTS = Row(
             HEALTH,
         ),
         line(
-            "Login ends in",
+            "Login expires in",
             "min by (platform, account) (clipmill_account_cookie_expiry_timestamp_seconds"
             f"{{{PLATFORM}}}) - time()",
             "{{platform}} {{account}}",
             unit="s",
         ),
         line(
-            "Pages read with it",
+            "Pages read with an account",
             rate("clipmill_account_uses_total", "platform, account, outcome", PLATFORM),
             "{{platform}} {{account}} {{outcome}}",
             unit="ops",
@@ -163,7 +163,7 @@ ENGINE = Row(
     (
         stat("Processes", total("clipmill_engine_processes")),
         stat("Replaced", total("clipmill_engine_restarts")),
-        stat("Looks like a browser", f"min(clipmill_engine_impersonation{{{INSTANCE}}})"),
+        stat("Browser impersonation", f"min(clipmill_engine_impersonation{{{INSTANCE}}})"),
         stat("Native proof of work", largest("clipmill_engine_native_proof_of_work")),
         Panel(
             "Versions",
@@ -176,14 +176,14 @@ ENGINE = Row(
         line(
             "Challenge pages", rate("clipmill_engine_challenge_seconds_count"), unit="ops", width=12
         ),
-        quantiles("Time of a challenge", "clipmill_engine_challenge_seconds", width=12),
+        quantiles("Duration of a challenge", "clipmill_engine_challenge_seconds", width=12),
     ),
 )
 
 PLATFORMS = Board(
     "platforms",
     "Platforms and egress",
-    "What platforms answer, what is asked of them, and by which way.",
+    "Attempts, rates, breakers and accounts by platform and egress.",
     (ATTEMPTS, RATES, BREAKERS, ACCOUNTS, ENGINE),
     (INSTANCES, Variable("platform", "clipmill_request_seconds_count")),
 )

@@ -1,4 +1,4 @@
-"""What fails, what is tried then, and what is left over."""
+"""Recovery board: failures, retries, strategies, dead letters."""
 
 from deploy.grafana.model import Board, Panel, Query, Row
 from deploy.grafana.panels import INSTANCES, line, quantiles
@@ -51,7 +51,7 @@ DELAYS = Row(
             "{{delay}}",
             unit="s",
         ),
-        quantiles("Released after their time by", "clipmill_delay_lateness_seconds"),
+        quantiles("Lateness of released events", "clipmill_delay_lateness_seconds"),
     ),
 )
 
@@ -64,7 +64,7 @@ DEAD_LETTERS = Row(
             "{{reason}}",
             stacked=True,
         ),
-        line("Put back", increase("clipmill_dead_letter_replays_total", "step"), "{{step}}"),
+        line("Replayed", increase("clipmill_dead_letter_replays_total", "step"), "{{step}}"),
         line(
             "Commands",
             increase("clipmill_commands_total", "command, outcome"),
@@ -74,10 +74,10 @@ DEAD_LETTERS = Row(
 )
 
 RECORDS = Row(
-    "Records out of the ordinary",
+    "Irregular records",
     (
         Panel(
-            "Ids used twice",
+            "Reused request ids",
             (
                 Query(
                     increase("clipmill_repeated_requests_total", "content"),
@@ -88,7 +88,7 @@ RECORDS = Row(
                     "outcomes dropped: {{reason}}",
                 ),
             ),
-            description="Requests under a taken id, and outcomes of decided requests."
+            description="Requests with an id in use, and dropped outcomes of decided requests."
             " Copies are normal.",
         ),
         Panel(
@@ -114,8 +114,8 @@ RECORDS = Row(
                 Query(increase("clipmill_batches_finished_total"), "batches finished"),
                 Query(increase("clipmill_probes_total", "outcome"), "file {{outcome}}"),
             ),
-            description="Results that did not go to their reply topic, batches, and what finished"
-            " files turned out to be.",
+            description="Results redirected from their reply topic, finished batches, and the"
+            " verification results of files.",
         ),
     ),
 )
@@ -123,7 +123,7 @@ RECORDS = Row(
 RECOVERY = Board(
     "recovery",
     "Recovery",
-    "Retries, strategies and what they brought, delays, dead letters.",
+    "Retries, strategies and their success, delays, dead letters.",
     (FAILURES, DELAYS, DEAD_LETTERS, RECORDS),
     (INSTANCES,),
 )

@@ -11,7 +11,7 @@ PROCESSES = Row(
             "CPU",
             f"rate(process_cpu_seconds_total{{{INSTANCE}}}[$__rate_interval])",
             "{{instance}}",
-            description="Cores used by the worker itself, the engine's processes left out.",
+            description="Cores used by the worker, without the engine's processes.",
         ),
         line(
             "Memory by process",
@@ -27,19 +27,19 @@ PROCESSES = Row(
             "{{instance}}",
             unit="percentunit",
             maximum=1,
-            description="Memory in use as a share of what may be used; caches are emptied at 75 %.",
+            description="Memory in use as a share of the limit; caches are evicted at 75 %.",
         ),
         line(
-            "Growth in an hour",
+            "Growth per hour",
             largest("clipmill_memory_trend_bytes_per_hour", "instance, process")
             + " or on () vector(0)",
             "{{instance}} {{process}}",
             unit="bytes",
             description="Lasting growth of memory; known after half an hour.",
         ),
-        line("Caches emptied", increase("clipmill_memory_reliefs_total")),
+        line("Cache evictions under memory pressure", increase("clipmill_memory_reliefs_total")),
         Panel(
-            "Event-loop delay, 99 %",
+            "Event-loop delay, p99",
             (
                 Query(
                     quantile(0.99, "clipmill_event_loop_delay_seconds", "instance, thread"),
@@ -59,7 +59,7 @@ PROCESSES = Row(
             rate("python_gc_collections_total", "generation"),
             "generation {{generation}}",
             unit="ops",
-            description="Collections of Python's garbage collector in a second.",
+            description="Collections of Python's garbage collector per second.",
         ),
     ),
 )
@@ -111,12 +111,12 @@ DISK = Row(
             unit="bytes",
         ),
         line(
-            "Changelog not yet read",
+            "Changelog lag during recovery",
             total("clipmill_table_changelog_lag_records", "stage, table"),
             "{{stage}} {{table}}",
         ),
         line(
-            "Plug-in troubles",
+            "Plug-in failures",
             increase("clipmill_plugin_troubles_total", "plugin, trouble"),
             "{{plugin}} {{trouble}}",
         ),

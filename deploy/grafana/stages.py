@@ -1,4 +1,4 @@
-"""Each stage: what goes in and out, how long it takes, and how far behind it is."""
+"""Board of the stages: throughput, duration, lag, condition."""
 
 from deploy.grafana.model import Board, Panel, Query, Row, Variable
 from deploy.grafana.panels import (
@@ -29,9 +29,9 @@ RECORDS = Row(
             "{{stage}}",
             unit="ops",
         ),
-        line("In work", total("clipmill_stage_in_progress", "stage", STAGE), "{{stage}}"),
+        line("In progress", total("clipmill_stage_in_progress", "stage", STAGE), "{{stage}}"),
         quantiles(
-            "From reading a record to its acknowledgement",
+            "Latency from consuming a record to its acknowledgement",
             "clipmill_stage_duration_seconds",
             "stage",
             STAGE,
@@ -39,7 +39,7 @@ RECORDS = Row(
         ),
         heatmap("Duration of all records", "clipmill_stage_duration_seconds", STAGE, width=12),
         Panel(
-            "Duration of a step by its outcome, 95 %",
+            "Duration of a step by its outcome, p95",
             (
                 Query(
                     quantile(0.95, "clipmill_step_duration_seconds", "step, outcome"),
@@ -50,7 +50,7 @@ RECORDS = Row(
             unit="s",
         ),
         Panel(
-            "Duration of a step by action and cache, 95 %",
+            "Duration of a step by action and cache, p95",
             (
                 Query(
                     quantile(0.95, "clipmill_step_duration_seconds", "step, action, cache"),
@@ -73,7 +73,7 @@ LAG = Row(
             width=12,
         ),
         line(
-            "Oldest record not committed",
+            "Age of the oldest uncommitted record",
             largest("clipmill_stage_lag_seconds", "stage, topic", _LAGGING),
             "{{stage}} {{topic}}",
             unit="s",
@@ -86,7 +86,7 @@ LAG = Row(
             width=12,
         ),
         line(
-            "Read and not yet worked on",
+            "Consumed, not yet started",
             total("clipmill_stage_held_records", "stage", STAGE),
             "{{stage}}",
             width=12,
@@ -110,12 +110,12 @@ CONDITION = Row(
             PAUSES,
         ),
         line(
-            "Since a record was last finished",
+            "Time since the last finished record",
             "time() - max by (stage) (clipmill_stage_last_processed_timestamp_seconds"
             f"{{{STAGE}}} > 0)",
             "{{stage}}",
             unit="s",
-            description="Stands for nothing where there is no work.",
+            description="Meaningless without lag.",
         ),
         line(
             "Heartbeat",

@@ -44,7 +44,7 @@ def main(
     boards_port: int,
     workers: tuple[str, ...],
 ) -> None:
-    """Watch clipmill on one box; everything listens on loopback only."""
+    """Run clipmill with monitoring on one box; all ports are on loopback."""
     ports = (prometheus_port, alertmanager_port, boards_port)
     try:
         asyncio.run(_watch(data_dir, ports, workers))
@@ -77,7 +77,7 @@ async def _watch(data_dir: Path, ports: tuple[int, int, int], workers: tuple[str
 
 @asynccontextmanager
 async def _service(data_dir: Path, ended: asyncio.Event) -> AsyncIterator[str]:
-    """Run `clipmill up`; gives HOST:PORT of its metrics, and sets ``ended`` at its end."""
+    """Run `clipmill up`; yields HOST:PORT of its metrics, and sets ``ended`` when it exits."""
     child = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("clipmill")),
         "up",

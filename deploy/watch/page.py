@@ -43,7 +43,7 @@ def _headers(prometheus: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def serving(prometheus: str, port: int) -> AsyncIterator[str]:
-    """Serve the page on loopback; gives its URL."""
+    """Serve the page on loopback; yields its URL."""
     runner = web.AppRunner(build_page(prometheus), access_log=None)
     await runner.setup()
     try:

@@ -24,7 +24,7 @@ POLL_SECONDS = 0.1
 
 
 class ProgramError(Exception):
-    """A program is not there or does not start; the text says what to do."""
+    """A program is not installed or does not start; the text has the remedy."""
 
 
 def program(name: str) -> str:
@@ -59,7 +59,7 @@ def prometheus_configuration(
 
 
 def write_configuration(configuration: Mapping[str, Any], folder: Path) -> Path:
-    """Write the file that Prometheus reads at its start and when it is told to reload."""
+    """Write the file that Prometheus reads at its start and on a reload."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "prometheus.yml"
     # JSON is YAML.
@@ -78,7 +78,7 @@ def _free_port() -> int:
 async def prometheus(
     configuration: Mapping[str, Any], folder: Path, port: int
 ) -> AsyncIterator[str]:
-    """Run Prometheus in a folder on loopback; gives its URL when it answers.
+    """Run Prometheus in a folder on loopback; yields its URL when it answers.
 
     Args:
         configuration: what `prometheus_configuration` returned.
@@ -102,7 +102,7 @@ async def prometheus(
 
 @asynccontextmanager
 async def alertmanager(configuration: Path, folder: Path, port: int) -> AsyncIterator[str]:
-    """Run Alertmanager on loopback; gives its URL when it answers. Both paths must be absolute."""
+    """Run Alertmanager on loopback; yields its URL when it answers. Both paths must be absolute."""
     address = f"127.0.0.1:{port or _free_port()}"
     command = [
         program("prometheus-alertmanager"),

@@ -15,8 +15,8 @@ def page_of_alerts() -> str:
     groups: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
     introduction = (
         "All alerts of [`alerts.yml`](../../deploy/prometheus/alerts.yml). Each name links to its "
-        "runbook: what users notice, how to find the cause, the remedy, and how to see that it is "
-        "over. Setup and notifications: [monitoring](../monitoring.md)."
+        "runbook: impact, diagnosis, remedy, and the condition under which it is resolved. Setup "
+        "and notifications: [monitoring](../monitoring.md)."
     )
     return page(
         head("Alerts and runbooks", introduction),

@@ -27,7 +27,7 @@ def unusable_accounts(facts: Facts) -> Iterator[Finding]:
                 severity="warning",
                 message=f"The login of the account {name} ends at {at(each.expires_at)}.",
                 remedy="Export its cookies again before.",
-                runbook=f"{RUNBOOKS}/ClipmillLoginEnds.md",
+                runbook=f"{RUNBOOKS}/ClipmillLoginExpires.md",
             )
         if each.unsaved:
             yield Finding(

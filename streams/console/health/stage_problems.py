@@ -7,7 +7,7 @@ from streams.console.health.findings import RUNBOOKS, Finding, at, change, quant
 from streams.printable import printable
 
 STILL_SECONDS = 300.0
-"""Time without a finished record, as in the alert ClipmillStageStandsStill."""
+"""Time without a finished record, as in the alert ClipmillStageStalled."""
 
 
 def paused_stages(facts: Facts) -> Iterator[Finding]:
@@ -18,7 +18,7 @@ def paused_stages(facts: Facts) -> Iterator[Finding]:
             f"{at(pause.at)}: {printable(pause.reason)}",
             remedy="Remove the cause, then resume it.",
             actions=(change(f"Resume {name}…", "resume-stage", name=name),),
-            runbook=f"{RUNBOOKS}/ClipmillIntakeStopped.md",
+            runbook=f"{RUNBOOKS}/ClipmillIntakePaused.md",
         )
 
 
@@ -46,7 +46,7 @@ def lagging_stages(facts: Facts) -> Iterator[Finding]:
                 message=f"The stage {name} has finished nothing for {span(stage.still_seconds)}; "
                 f"{records} {verb(stage.lag)} for it.",
                 remedy="Read the log of its workers; a restart is safe.",
-                runbook=f"{RUNBOOKS}/ClipmillStageStandsStill.md",
+                runbook=f"{RUNBOOKS}/ClipmillStageStalled.md",
             )
 
 

@@ -208,7 +208,7 @@ CASES = [
         15,
     ),
     AlertCase(
-        "ClipmillStageStandsStill",
+        "ClipmillStageStalled",
         "one of two workers is stuck",
         {
             'clipmill_stage_last_processed_timestamp_seconds{stage="download",instance="a"}': "60x40",
@@ -220,7 +220,7 @@ CASES = [
         ({"stage": "download", "instance": "a"},),
     ),
     AlertCase(
-        "ClipmillStageStandsStill",
+        "ClipmillStageStalled",
         "a stage of a new worker has never finished a record",
         {
             'clipmill_stage_last_processed_timestamp_seconds{stage="download",instance="a"}': "0x40",
@@ -230,7 +230,7 @@ CASES = [
         ({"stage": "download", "instance": "a"},),
     ),
     AlertCase(
-        "ClipmillStageStandsStill",
+        "ClipmillStageStalled",
         "there is no work",
         {
             'clipmill_stage_last_processed_timestamp_seconds{stage="download",instance="a"}': "60x40",
@@ -264,7 +264,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillHeartbeatMissed",
-        "a stage takes no records because its disk is full",
+        "a stage has paused its intake because its disk is full",
         {
             'clipmill_heartbeat_age_seconds{stage="download",instance="a"}': "0x5 60x10",
             'clipmill_stage_intake_paused{stage="download",instance="b"}': "0x4 1x11",
@@ -338,7 +338,7 @@ CASES = [
         15,
     ),
     AlertCase(
-        "ClipmillIntakeStopped",
+        "ClipmillIntakePaused",
         "one of two workers has a full disk",
         {
             'clipmill_stage_intake_paused{stage="download",instance="a"}': "1x10",
@@ -348,7 +348,7 @@ CASES = [
         ({"stage": "download", "instance": "a"},),
     ),
     AlertCase(
-        "ClipmillIntakeStopped",
+        "ClipmillIntakePaused",
         "a pause of a minute",
         {'clipmill_stage_intake_paused{stage="download",instance="a"}': "0x3 1 0x10"},
         6,
@@ -512,7 +512,7 @@ CASES = [
         80,
     ),
     AlertCase(
-        "ClipmillLoginEnds",
+        "ClipmillLoginExpires",
         "a login expires within a day",
         {
             'clipmill_account_cookie_expiry_timestamp_seconds{platform="tiktok",account="alice"}': "86400x10"
@@ -521,7 +521,7 @@ CASES = [
         ({"platform": "tiktok", "account": "alice"},),
     ),
     AlertCase(
-        "ClipmillLoginEnds",
+        "ClipmillLoginExpires",
         "a login expires in a month",
         {
             'clipmill_account_cookie_expiry_timestamp_seconds{platform="tiktok",account="alice"}': "2592000x10"
@@ -574,14 +574,14 @@ CASES = [
         9,
     ),
     AlertCase(
-        "ClipmillDiskShort",
+        "ClipmillDiskSpaceLow",
         "one gigabyte is left",
         {'clipmill_disk_free_bytes{instance="a"}': "1000000000x20"},
         10,
         ({"instance": "a"},),
     ),
     AlertCase(
-        "ClipmillDiskShort",
+        "ClipmillDiskSpaceLow",
         "enough is left, and a worker without downloads reports 0",
         {
             'clipmill_disk_free_bytes{instance="a"}': "90000000000x20",
@@ -590,7 +590,7 @@ CASES = [
         10,
     ),
     AlertCase(
-        "ClipmillMemoryShort",
+        "ClipmillMemoryPressure",
         "two processes use nine tenths",
         {
             'clipmill_memory_bytes{instance="a",process="worker"}': "500x20",
@@ -601,7 +601,7 @@ CASES = [
         ({"instance": "a"},),
     ),
     AlertCase(
-        "ClipmillMemoryShort",
+        "ClipmillMemoryPressure",
         "half is used",
         {
             'clipmill_memory_bytes{instance="a",process="worker"}': "500x20",
@@ -623,14 +623,14 @@ CASES = [
         80,
     ),
     AlertCase(
-        "ClipmillPluginOff",
+        "ClipmillPluginDisabled",
         "a plug-in is switched off, once in a process: its series starts at 1",
         {'clipmill_plugin_troubles_total{plugin="mine",trouble="off"}': "_x70 1x20"},
         80,
         ({"plugin": "mine"},),
     ),
     AlertCase(
-        "ClipmillPluginOff",
+        "ClipmillPluginDisabled",
         "a plug-in was slow",
         {'clipmill_plugin_troubles_total{plugin="mine",trouble="slow"}': "_x70 1x20"},
         80,

@@ -13,10 +13,10 @@ from tests.unit.docs.metric_names import metric_labels, metrics_in
 PROJECT = Path(__file__).parents[3]
 RUNBOOKS = PROJECT / "docs" / "runbooks"
 HEADINGS = [
-    "What users notice",
-    "Find the cause",
+    "Impact",
+    "Diagnosis",
     "Remedy",
-    "It is over when",
+    "Resolved when",
 ]
 
 
