@@ -70,9 +70,9 @@ HLS: dict[str, Hostile] = {
         segment("https://v16.tiktokcdn.com.evil.example/a.ts"), OTHER_HOST
     ),
     "a user that looks like a host": Hostile(
-        segment("https://v16.tiktokcdn.com@evil.example/a.ts"), "no https URL"
+        segment("https://v16.tiktokcdn.com@evil.example/a.ts"), "not an https URL"
     ),
-    "a login": Hostile(segment("https://u:p@v16.tiktokcdn.com/a.ts"), "no https URL"),
+    "a login": Hostile(segment("https://u:p@v16.tiktokcdn.com/a.ts"), "not an https URL"),
     "another port": Hostile(segment("https://v16.tiktokcdn.com:22/a.ts"), "port 22"),
     "loopback": Hostile(segment("http://127.0.0.1/a.ts"), OTHER_HOST),
     "loopback in IPv6": Hostile(segment("http://[::1]/a.ts"), OTHER_HOST),
@@ -87,7 +87,9 @@ HLS: dict[str, Hostile] = {
     "JavaScript": Hostile(segment("javascript:alert(1)"), NO_HTTPS),
     "an invalid IPv6 address": Hostile(segment("https://[::1/a.ts"), "no URL"),
     "an address of 10,000 characters": Hostile(segment("a" * 10_000), "too long"),
-    "NUL in a host": Hostile(segment("https://v16.tiktokcdn.com\0.evil.example/a"), "no https URL"),
+    "NUL in a host": Hostile(
+        segment("https://v16.tiktokcdn.com\0.evil.example/a"), "not an https URL"
+    ),
     "one segment of another host among many": Hostile(
         lambda: playlist(
             *("#EXTINF:5,\na.ts" for _ in range(5_000)), "#EXTINF:5,\nhttps://evil.example/a.ts"

@@ -357,9 +357,9 @@ async def test_console_measures_lag_with_the_acls_of_its_role(cluster: SecuredBr
     stages = load_stages()
     kafka = KafkaSettings.model_validate(password(cluster, sasl_username="console"))
     found = await _measured(kafka, stages)
-    assert {name: (each.members, each.lag) for name, each in found.items()} == {
-        each.name: (0, 0) for each in stages
-    }
+    # Other tests may have published requests.
+    assert {name: each.members for name, each in found.items()} == {each.name: 0 for each in stages}
+    assert found["download"].lag == 0
 
 
 async def _measured(kafka: KafkaSettings, stages: Sequence[Stage]) -> Mapping[str, StageLag]:

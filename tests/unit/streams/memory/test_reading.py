@@ -68,7 +68,9 @@ def test_java_child_is_reported_as_broker(tmp_path: Path) -> None:
     with allocating_child(20, str(java)):
         uses = read_usage(psutil.Process())
         assert uses["broker"].memory_bytes > 20 * MEBIBYTE
-        assert uses.get("children", Usage()) == before
+        # Memory of other children may change meanwhile.
+        others = uses.get("children", Usage())
+        assert (others.files, others.threads) == (before.files, before.threads)
 
 
 def test_usage_of_an_exited_process_raises() -> None:
