@@ -1,5 +1,6 @@
 """The interface of a store of finished files."""
 
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -48,7 +49,7 @@ class Storage(Protocol):
             video_id: id of the post.
             format_id: id of the file among those of the post.
             extension: one of `schemas.video.CONTAINERS`.
-            sha256: digest of the file (hex); a store with metadata keeps it there.
+            sha256: digest of the file (hex), kept as metadata.
 
         Raises:
             ClipmillError: ``content.unsupported`` when the names cannot be used;
@@ -70,6 +71,22 @@ class Storage(Protocol):
 
         Raises:
             FileGoneError: it does not exist (any more).
+            ClipmillError: ``system.storage``, the store cannot be read.
+        """
+        ...
+
+    def files(self) -> AsyncIterator[PublishedFile]:
+        """Yield all published files, of any platform and in no particular order.
+
+        Raises:
+            ClipmillError: ``system.storage``, the store cannot be read.
+        """
+        ...
+
+    async def digest(self, uri: str) -> str | None:
+        """Return the SHA-256 that was given at the publication; None when it is not known.
+
+        Raises:
             ClipmillError: ``system.storage``, the store cannot be read.
         """
         ...

@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -29,6 +29,9 @@ from schemas.video import CONTAINERS
 
 PROBE_NAME = ".probe"
 """Hidden, so that it is not taken for a published file; workers may probe concurrently."""
+
+DIGEST_ATTRIBUTE = "user.clipmill.sha256"
+"""Extended attribute of a published file."""
 
 PROBE_BYTES = 65_536
 """More than a file system stores inline in its metadata: needs a data block."""
@@ -68,13 +71,13 @@ class LocalStorage:
         video_id: str,
         format_id: str,
         extension: str,
-        sha256: str,  # noqa: ARG002 - a file has no metadata
+        sha256: str,
     ) -> str:
         """See `Storage.publish`. ``path`` must be a regular file under a workspace."""
         name = file_name(
             platform=platform, video_id=video_id, format_id=format_id, extension=extension
         )
-        return await run_on_disk(partial(self._publish, path, self._files / name))
+        return await run_on_disk(partial(self._publish, path, self._files / name, sha256))
 
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
@@ -88,6 +91,21 @@ class LocalStorage:
         if path is None or await asyncio.to_thread(self._stat, path) is None:
             raise FileGoneError(uri)
         yield path
+
+    async def files(self) -> AsyncIterator[PublishedFile]:
+        """See `Storage.files`. Hidden files are foreign ones."""
+        for folder in await asyncio.to_thread(self._directories):
+            for each in await asyncio.to_thread(self._list, folder):
+                yield each
+
+    async def digest(self, uri: str) -> str | None:
+        """See `Storage.digest`. Needs a file system with extended attributes."""
+        path = _path_of(uri)
+        if path is None or await asyncio.to_thread(self._stat, path) is None:
+            return None
+        with suppress(OSError):
+            return (await asyncio.to_thread(os.getxattr, path, DIGEST_ATTRIBUTE)).decode()
+        return None
 
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""
@@ -117,8 +135,10 @@ class LocalStorage:
         source.replace(target)
         target.unlink(missing_ok=True)
 
-    def _publish(self, path: Path, target: Path) -> str:
+    def _publish(self, path: Path, target: Path, sha256: str) -> str:
         with map_file_errors(self._files):
+            with suppress(OSError):  # Not every file system has extended attributes.
+                os.setxattr(path, DIGEST_ATTRIBUTE, sha256.encode(), follow_symlinks=False)
             _sync_file(path)
             _make_directories(target.parent, self._files)
             self._check_confined(target.parent)
@@ -132,6 +152,20 @@ class LocalStorage:
                 ErrorCode.SYSTEM_STORAGE,
                 f"{directory} leads out of {self._files} by a link; remove the link",
             )
+
+    def _directories(self) -> list[Path]:
+        """Return the directories of posts."""
+        with map_file_errors(self._files):
+            return sorted(path for path in self._files.glob("[!.]*/[!.]*") if path.is_dir())
+
+    def _list(self, directory: Path) -> list[PublishedFile]:
+        with map_file_errors(self._files):
+            paths = sorted(directory.glob("[!.]*"))
+        return [
+            PublishedFile(uri=path.as_uri(), bytes=status.st_size, published_at=status.st_mtime)
+            for path in paths
+            if (status := self._stat(path)) is not None
+        ]
 
     def _find_newest(self, stem: Path) -> PublishedFile | None:
         """Return the newest file of a stem with any extension; their folder is listed once."""

@@ -30,7 +30,7 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import CONTAINERS, MEDIA_TYPES
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, ObjectMeta
 
 PROBE_KEY = ".probe"
 """No published file has this name; workers may probe concurrently."""
@@ -102,15 +102,7 @@ class ObjectStorage:
         keys = {f"{stem}.{extension}" for extension in CONTAINERS}
         with map_object_errors(self._url):
             listed = await obstore.list_with_delimiter_async(self._store, str(stem.parent))
-        found = [
-            PublishedFile(
-                uri=f"{self._url}/{each['path']}",
-                bytes=each["size"],
-                published_at=each["last_modified"].timestamp(),
-            )
-            for each in listed["objects"]
-            if each["path"] in keys
-        ]
+        found = [self._published(each) for each in listed["objects"] if each["path"] in keys]
         return max(found, key=lambda each: each.published_at, default=None)
 
     @asynccontextmanager
@@ -127,6 +119,23 @@ class ObjectStorage:
             path = directory / PurePosixPath(key).name
             await self._download(key, uri, path)
             yield path
+
+    async def files(self) -> AsyncIterator[PublishedFile]:
+        """See `Storage.files`. Hidden objects are those of checks."""
+        with map_object_errors(self._url):
+            async for batch in obstore.list(self._store):
+                for each in batch:
+                    if not each["path"].startswith("."):
+                        yield self._published(each)
+
+    async def digest(self, uri: str) -> str | None:
+        """See `Storage.digest`."""
+        key = self._key(uri)
+        if key is None:
+            return None
+        with map_object_errors(self._url):
+            stored = await self._uploader.inspect(key)
+        return None if stored is None else stored.sha256
 
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""
@@ -177,6 +186,13 @@ class ObjectStorage:
             raise FileGoneError(uri) from None
         except BaseError as error:
             raise from_object_error(error, self._url) from None
+
+    def _published(self, meta: "ObjectMeta") -> PublishedFile:
+        return PublishedFile(
+            uri=f"{self._url}/{meta['path']}",
+            bytes=meta["size"],
+            published_at=meta["last_modified"].timestamp(),
+        )
 
     async def _check_space(self, size: int) -> None:
         free = await self.free_bytes()

@@ -19,6 +19,7 @@ from agents.storage import FileGoneError, LocalStorage, Storage
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
 from agents.storage.workspaces import Workspaces
+from agents.storage_check.file_check import FileState, verify_files
 from schemas.errors import ClipmillError, ErrorCode
 from tests.storage_servers import (
     StorageServer,
@@ -221,3 +222,21 @@ async def test_probe_leaves_no_file_that_is_found(storage: Storage) -> None:
     await storage.probe()
     assert await storage.find(**NAMES) is None
     assert await storage.free_bytes() > 0
+
+
+async def test_all_published_files_are_listed_with_their_digests(storage: Storage) -> None:
+    uris = {await publish(storage, b"bytes", format_id=each) for each in ("a", "b")}
+    uris.add(await publish(storage, b"bytes", platform="streamable", video_id="x"))
+    found = [each async for each in storage.files()]
+    assert {each.uri for each in found} == uris
+    assert {each.bytes for each in found} == {5}
+    digest = hashlib.sha256(b"bytes").hexdigest()
+    assert {await storage.digest(uri) for uri in uris} == {digest}
+    assert await storage.digest(f"{uris.pop()}.gone") is None
+
+
+async def test_verification_finds_a_file_that_is_not_what_was_published(storage: Storage) -> None:
+    sound = await publish(storage, b"bytes")
+    damaged = await publish(storage, b"bytez", format_id="b", sha256="00" * 32)
+    states = {each.uri: each.state async for each in verify_files(storage)}
+    assert states == {sound: FileState.OK, damaged: FileState.DAMAGED}

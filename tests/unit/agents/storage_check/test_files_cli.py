@@ -1,0 +1,57 @@
+import asyncio
+import hashlib
+import json
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner
+
+from agents.storage import LocalStorage
+from agents.storage_check.files_cli import files
+
+
+async def publish(root: Path, content: bytes) -> Path:
+    async with LocalStorage.open(root) as storage, storage.workspace() as directory:
+        path = directory / "part"
+        path.write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        names = {"platform": "tiktok", "video_id": content.decode(), "format_id": "play"}
+        uri = await storage.publish(path, **names, extension="mp4", sha256=digest)
+    return Path(urlsplit(uri).path)
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLIPMILL_DATA_DIR", str(tmp_path))
+    return [asyncio.run(publish(tmp_path, content)) for content in (b"a1", b"b2")]
+
+
+def test_files_are_listed(paths: list[Path]) -> None:
+    result = CliRunner().invoke(files, ["list"])
+    assert [line.split()[1:] for line in result.output.splitlines()] == [
+        ["2", path.as_uri()] for path in paths
+    ]
+    lines = CliRunner().invoke(files, ["list", "--json"]).output.splitlines()
+    assert [json.loads(line)["uri"] for line in lines] == [path.as_uri() for path in paths]
+
+
+def test_flipped_bit_is_found(paths: list[Path]) -> None:
+    assert CliRunner().invoke(files, ["verify"]).exit_code == 0
+    with paths[0].open("r+b") as file:
+        file.write(b"`")
+    result = CliRunner().invoke(files, ["verify"])
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
+        f"damaged {paths[0].as_uri()}",
+        "1 ok, 1 damaged, 0 unknown, 0 gone",
+    ]
+
+
+def test_file_without_a_digest_is_unknown(paths: list[Path]) -> None:
+    os.removexattr(paths[1], "user.clipmill.sha256")
+    result = CliRunner().invoke(files, ["verify"])
+    assert result.exit_code == 0
+    assert f"unknown {paths[1].as_uri()}" in result.output
