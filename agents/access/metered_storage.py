@@ -85,6 +85,11 @@ class MeteredStorage:
         with _measured("stat"):
             return await self._storage.digest(uri)
 
+    async def remove(self, uri: str) -> None:
+        """See `Storage.remove`."""
+        with _measured("remove"):
+            await self._storage.remove(uri)
+
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""
         with _measured("stat"):

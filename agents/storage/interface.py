@@ -91,6 +91,14 @@ class Storage(Protocol):
         """
         ...
 
+    async def remove(self, uri: str) -> None:
+        """Remove a published file; one that does not exist (any more) or is foreign is ignored.
+
+        Raises:
+            ClipmillError: ``system.storage``, the store refuses.
+        """
+        ...
+
     async def stat(self, uri: str) -> int | None:
         """Return the size of a published file in bytes; None when it does not exist (any more).
 

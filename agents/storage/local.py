@@ -107,6 +107,13 @@ class LocalStorage:
             return (await asyncio.to_thread(os.getxattr, path, DIGEST_ATTRIBUTE)).decode()
         return None
 
+    async def remove(self, uri: str) -> None:
+        """See `Storage.remove`. The post's directory stays: a worker may be publishing into it."""
+        path = _path_of(uri)
+        if path is not None and await asyncio.to_thread(self._stat, path) is not None:
+            with map_file_errors(self._files):
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""
         path = _path_of(uri)

@@ -137,6 +137,13 @@ class ObjectStorage:
             stored = await self._uploader.inspect(key)
         return None if stored is None else stored.sha256
 
+    async def remove(self, uri: str) -> None:
+        """See `Storage.remove`."""
+        key = self._key(uri)
+        if key is not None:
+            with map_object_errors(self._url), suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, key)
+
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""
         key = self._key(uri)

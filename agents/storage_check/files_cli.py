@@ -1,4 +1,4 @@
-"""`clipmill files`: lists and verifies the stored files. Needs no Kafka."""
+"""`clipmill files`: lists, verifies and removes stored files. Needs no Kafka."""
 
 import asyncio
 import sys
@@ -9,8 +9,11 @@ import click
 import msgspec
 
 from agents.access.storage import open_storage
+from agents.storage import PublishedFile
 from agents.storage_check.file_check import FileState, VerifiedFile, verify_files
+from agents.storage_check.retention import files_to_remove
 from streams.cli.errors import readable_errors
+from streams.moments import parse_past
 from streams.settings import Settings, load_settings
 
 
@@ -46,6 +49,38 @@ def verify(as_json: bool) -> None:
     if not as_json:
         click.echo(", ".join(f"{states[each]} {each}" for each in FileState))
     sys.exit(1 if states[FileState.DAMAGED] else 0)
+
+
+@files.command()
+@click.option("--before", help="Files published before: RFC 3339, or 30d ago.")
+@click.option("--keep-bytes", type=click.IntRange(min=0), help="The oldest beyond these bytes.")
+@click.option("--dry-run", is_flag=True, help="Only list them.")
+def remove(before: str | None, keep_bytes: int | None, dry_run: bool) -> None:
+    """Remove old files, oldest first: those before a time, those beyond a size, or both."""
+    if before is None and keep_bytes is None:
+        raise click.UsageError("give --before, --keep-bytes, or both")
+    try:
+        limit = None if before is None else parse_past(before, datetime.now(UTC)).timestamp()
+    except ValueError as error:
+        raise click.UsageError(f"--before: {error}") from None
+    settings = load_settings()
+    with readable_errors():
+        found = asyncio.run(_remove(settings, limit, keep_bytes, dry_run=dry_run))
+    total = sum(each.bytes for each in found)
+    click.echo(f"{len(found)} files of {total} bytes{'' if dry_run else ' removed'}")
+
+
+async def _remove(
+    settings: Settings, before: float | None, keep_bytes: int | None, *, dry_run: bool
+) -> list[PublishedFile]:
+    async with open_storage(settings) as storage:
+        stored = [each async for each in storage.files()]
+        found = files_to_remove(stored, before=before, keep_bytes=keep_bytes)
+        for each in found:
+            click.echo(each.uri)
+            if not dry_run:
+                await storage.remove(each.uri)
+    return found
 
 
 async def _verify(settings: Settings, *, as_json: bool) -> Counter[FileState]:

@@ -240,3 +240,11 @@ async def test_verification_finds_a_file_that_is_not_what_was_published(storage:
     damaged = await publish(storage, b"bytez", format_id="b", sha256="00" * 32)
     states = {each.uri: each.state async for each in verify_files(storage)}
     assert states == {sound: FileState.OK, damaged: FileState.DAMAGED}
+
+
+async def test_removed_file_is_gone_and_the_others_stay(storage: Storage) -> None:
+    removed, kept = [await publish(storage, b"x", format_id=each) for each in ("a", "b")]
+    for uri in (removed, removed, f"{kept}.other", "file:///etc/hostname", ""):
+        await storage.remove(uri)
+    assert [each.uri async for each in storage.files()] == [kept]
+    assert await storage.stat(removed) is None

@@ -55,3 +55,19 @@ def test_file_without_a_digest_is_unknown(paths: list[Path]) -> None:
     result = CliRunner().invoke(files, ["verify"])
     assert result.exit_code == 0
     assert f"unknown {paths[1].as_uri()}" in result.output
+
+
+def test_old_files_are_removed_unless_it_is_a_dry_run(paths: list[Path]) -> None:
+    os.utime(paths[1], (1, 1))
+    options = ["remove", "--before", "30d"]
+    expected = f"{paths[1].as_uri()}\n1 files of 2 bytes"
+    assert CliRunner().invoke(files, [*options, "--dry-run"]).output == f"{expected}\n"
+    assert paths[1].exists()
+    assert CliRunner().invoke(files, options).output == f"{expected} removed\n"
+    assert [path.exists() for path in paths] == [True, False]
+
+
+@pytest.mark.usefixtures("paths")
+@pytest.mark.parametrize("options", [[], ["--before", "yesterday"], ["--keep-bytes", "-1"]])
+def test_removal_needs_a_criterion(options: list[str]) -> None:
+    assert CliRunner().invoke(files, ["remove", *options]).exit_code == 2
