@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+from agents.storage.disk import run_on_disk
 from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import PublishedFile
 from agents.storage.names import file_name, file_stem
 from agents.storage.workspaces import Workspaces
-from agents.storage.writing import run_on_disk
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import CONTAINERS
 
@@ -77,7 +77,8 @@ class LocalStorage:
         name = file_name(
             platform=platform, video_id=video_id, format_id=format_id, extension=extension
         )
-        return await run_on_disk(partial(self._publish, path, self._files / name, sha256))
+        publish = partial(self._publish, path, self._files / name, sha256)
+        return await run_on_disk(publish, self._files)
 
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
@@ -143,14 +144,13 @@ class LocalStorage:
         target.unlink(missing_ok=True)
 
     def _publish(self, path: Path, target: Path, sha256: str) -> str:
-        with map_file_errors(self._files):
-            with suppress(OSError):  # Not every file system has extended attributes.
-                os.setxattr(path, DIGEST_ATTRIBUTE, sha256.encode(), follow_symlinks=False)
-            _sync_file(path)
-            _make_directories(target.parent, self._files)
-            self._check_confined(target.parent)
-            path.replace(target)
-            _sync_directory(target.parent)
+        with suppress(OSError):  # Not every file system has extended attributes.
+            os.setxattr(path, DIGEST_ATTRIBUTE, sha256.encode(), follow_symlinks=False)
+        _sync_file(path)
+        _make_directories(target.parent, self._files)
+        self._check_confined(target.parent)
+        path.replace(target)
+        _sync_directory(target.parent)
         return target.as_uri()
 
     def _check_confined(self, directory: Path) -> None:

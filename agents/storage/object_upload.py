@@ -19,9 +19,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import ObjectStore
 
+from agents.storage.disk import run_on_disk
 from agents.storage.errors import map_file_errors
 from agents.storage.object_connection import ObjectStoreSettings
-from agents.storage.writing import run_on_disk
 from schemas.errors import ClipmillError, ErrorCode
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ class Uploader:
             raise PreconditionError from None
 
     async def _read(self, upload: Upload) -> bytes:
-        with map_file_errors(upload.path.parent):
-            return await run_on_disk(upload.path.read_bytes)
+        return await run_on_disk(upload.path.read_bytes, upload.path.parent)
 
     async def _parts(self, upload: Upload) -> AsyncIterator[bytes]:
         """Yield the parts of a file.
@@ -169,7 +168,8 @@ class Uploader:
         kills the process.
         """
         with map_file_errors(upload.path.parent), upload.path.open("rb", buffering=0) as file:
-            while part := await run_on_disk(partial(file.read, self._settings.part_bytes)):
+            read = partial(file.read, self._settings.part_bytes)
+            while part := await run_on_disk(read, upload.path.parent):
                 yield part
 
 

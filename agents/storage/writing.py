@@ -1,14 +1,13 @@
 """Streams bytes into one file and computes their SHA-256 on the way, off the event loop."""
 
-import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from agents.storage.disk import run_on_disk
 from agents.storage.errors import FileGoneError, map_file_errors
 
 T = TypeVar("T")
@@ -17,9 +16,6 @@ BATCH_BYTES = 512 * 1024
 """Buffer per file before a batch is hashed and written in a thread, so that a slow disk does not
 block the event loop. From 256 KiB to 4 MiB a download costs the same processor time; a larger one
 would only take memory, for each of many downloads."""
-
-# A pool of its own: asyncio's default threads resolve names, and a slow disk must not stop DNS.
-_DISK = ThreadPoolExecutor(max_workers=8, thread_name_prefix="disk")
 
 
 class HashingFile:
@@ -57,8 +53,7 @@ class HashingFile:
         return self._digest.hexdigest()
 
     async def _run(self, call: Callable[[], T]) -> T:
-        with map_file_errors(self._path.parent):
-            return await run_on_disk(call)
+        return await run_on_disk(call, self._path.parent)
 
     def _flush(self) -> None:
         for chunk in self._buffer:
@@ -89,8 +84,7 @@ async def digest_of(path: Path) -> str:
         with file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    with map_file_errors(path.parent):
-        return await run_on_disk(read)
+    return await run_on_disk(read, path.parent)
 
 
 @asynccontextmanager
@@ -106,22 +100,3 @@ async def open_hashing_file(path: Path) -> AsyncIterator[HashingFile]:
         yield HashingFile(path, descriptor)
     finally:
         os.close(descriptor)
-
-
-async def run_on_disk(call: Callable[[], T]) -> T:
-    """Run a call in a disk thread; a cancellation is deferred until the thread has finished.
-
-    Otherwise the descriptor could be closed, and its number reused, while the thread writes to it;
-    or the workspace be removed while a file of it is published.
-    """
-    running = asyncio.get_running_loop().run_in_executor(_DISK, call)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        while not running.done():
-            try:
-                await asyncio.wait([running])
-            except asyncio.CancelledError:
-                continue
-        running.exception()
-        raise

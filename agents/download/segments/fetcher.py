@@ -12,7 +12,6 @@ import msgspec
 
 from agents.download.bounded_gather import gather_bounded
 from agents.download.segments.decryption import SegmentDecryptor
-from agents.download.segments.disk import run_on_disk
 from agents.download.segments.joined_file import JoinedFile
 from agents.download.segments.manifest import read_manifest
 from agents.download.segments.requests import KeyCache, TrackRequests
@@ -22,6 +21,7 @@ from agents.media.facts import FilePart
 from agents.network.answers import too_large_together
 from agents.network.resource import ResourceFetcher
 from agents.network.transfer import FetchLimits, OnBytes, Sleep
+from agents.storage.disk import run_on_disk
 from schemas.video import MediaSource
 
 SEGMENT_CONCURRENCY = 4

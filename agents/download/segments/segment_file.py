@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from agents.download.segments.disk import run_on_disk
+from agents.storage.disk import run_on_disk
 
 BATCH_BYTES = 512 * 1024
 """Buffer per segment, as for whole files (`agents.storage.writing`)."""

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from agents.download.segments.disk import run_on_disk
+from agents.storage.disk import run_on_disk
 
 LOCK = "lock"
 

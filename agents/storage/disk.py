@@ -1,4 +1,4 @@
-"""Blocking file calls of segment downloads, off the event loop."""
+"""Blocking file calls off the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,13 +11,14 @@ from agents.storage.errors import map_file_errors
 T = TypeVar("T")
 
 # A pool of its own: asyncio's default threads resolve names, and a slow disk must not stop DNS.
-_DISK = ThreadPoolExecutor(max_workers=8, thread_name_prefix="segments")
+_DISK = ThreadPoolExecutor(max_workers=16, thread_name_prefix="disk")
 
 
 async def run_on_disk(call: Callable[[], T], directory: Path) -> T:
     """Run a call in a disk thread; a cancellation is deferred until the thread has finished.
 
-    Otherwise a descriptor could be closed, and its number reused, while the thread writes to it.
+    Otherwise a descriptor could be closed, and its number reused, while the thread writes to it;
+    or a workspace be removed while a file of it is published.
 
     Args:
         call: the file calls.
@@ -26,11 +27,15 @@ async def run_on_disk(call: Callable[[], T], directory: Path) -> T:
     Raises:
         ClipmillError: ``system.disk_full`` or ``system.storage``.
     """
+    running = asyncio.get_running_loop().run_in_executor(_DISK, call)
     with map_file_errors(directory):
-        running = asyncio.get_running_loop().run_in_executor(_DISK, call)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            await asyncio.wait([running])
+            while not running.done():
+                try:
+                    await asyncio.wait([running])
+                except asyncio.CancelledError:
+                    continue
             running.exception()
             raise
