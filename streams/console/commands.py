@@ -148,5 +148,5 @@ async def _acknowledged(publishing: Coroutine[Any, Any, None]) -> None:
     except TimeoutError:
         raise BrokerTimeoutError(
             f"Kafka did not acknowledge within {PUBLISH_SECONDS:.0f} s, and may have the records "
-            "or not; look again, or repeat it with the same ids"
+            "or not; check the history, or repeat the call with the same ids"
         ) from None

@@ -122,7 +122,7 @@ async def _answered() -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise BrokerTimeoutError(
-            f"Kafka did not answer within {KAFKA_SECONDS:.0f} s; look again, or repeat it"
+            f"Kafka did not answer within {KAFKA_SECONDS:.0f} s; try again"
         ) from None
 
 

@@ -81,7 +81,7 @@ class ReplayJobs:
                 409,
                 "replay",
                 f"a replay of {self.latest.by} is running: {self.latest.totals.replayed} of "
-                f"{self.latest.expected} put back; there can be one at a time",
+                f"{self.latest.expected} replayed; only one replay can run at a time",
             )
         before = self.latest
         job = self.latest = ReplayJob(expected, plan.by, datetime.now(UTC))
@@ -96,7 +96,7 @@ class ReplayJobs:
         return job
 
     async def aclose(self) -> None:
-        """Cancel a running replay; what it has not put back is left."""
+        """Cancel a running replay; the other dead letters stay as they are."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError, OperatorError):

@@ -90,10 +90,10 @@ async def test_one_replay_runs_at_a_time_and_shows_its_progress(tmp_path: Path) 
         assert (job["state"], job["replayed"], job["expected"]) == ("running", 1, 2)
         refused = await client.post("/api/v1/deadletters/replay", json={"filter": {}})
         assert refused.status == 409
-        assert "1 of 2 put back" in await refused.text()
+        assert "1 of 2 replayed" in await refused.text()
         page = await (await client.get("/replay")).text()
         assert "http-equiv" in page
-        assert "1 of 2 put back" in page
+        assert "1 of 2 replayed" in page
         job = await ended_replay(client)
         assert (job["state"], job["replayed"], job["by"]) == ("finished", 2, "console")
         assert "http-equiv" not in await (await client.get("/replay")).text()
@@ -133,7 +133,7 @@ async def test_replay_is_confirmed_with_its_count_and_replays_no_more(tmp_path: 
         page = await response.text()
         text = Links(page).text
         assert "Replay 2 dead letters?" in text
-        assert "1 not: parked: requires --force" in text
+        assert "1 skipped: parked: requires --force" in text
         assert "clipmill deadletters replay --code network --code internal --since" in text
         assert 'name="since" value="2026-01-01T00:00:00+00:00"' in page
         assert 'name="limit" value="2"' in page
@@ -149,7 +149,7 @@ async def test_replay_is_confirmed_with_its_count_and_replays_no_more(tmp_path: 
     ("query", "texts"),
     [
         ("id=0-4-1", ["Replay 1 dead letter?", "clipmill deadletters replay 0-4-1"]),
-        ("id=0-2-1", ["Replay 0 dead letters?", "1 not: parked", "With parked and resolved"]),
+        ("id=0-2-1", ["Replay 0 dead letters?", "1 skipped: parked", "Include parked"]),
         ("id=0-2-1&force=true", ["Replay 1 dead letter?", "--limit 1 --force"]),
         ("all=yes", ["Replay 2 dead letters?", "deadletters replay --all --limit 2"]),
     ],
