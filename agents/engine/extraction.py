@@ -8,11 +8,13 @@ Proof-of-work challenges of a page are solved by ``proof_of_work`` of the downlo
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
 from yt_dlp import YoutubeDL
 
 from agents.engine.extractors import load_extractor
 from agents.engine.failures import flatten
 from agents.engine.handlers import guarded_handlers
+from agents.engine.limits import is_memory_exhausted
 from agents.engine.playlists import read_entries
 from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.protocol import Assignment, JobFailed, JobFinished
@@ -43,6 +45,9 @@ class JobRunner:
             return self._extract(assignment, facts)
         except BaseException as error:  # noqa: BLE001 - foreign code: any error fails the job
             failure = flatten(error, facts)
+            # yt-dlp suppresses a MemoryError while it looks for request handlers, for example.
+            if is_memory_exhausted():
+                failure = replace(failure, types=(*failure.types, MemoryError.__name__))
             return JobFailed(
                 number=assignment.number, failure=failure, challenge_seconds=tuple(seconds)
             )

@@ -5,6 +5,9 @@ import os
 import resource
 import signal
 
+SPARE_BYTES = 8 * 2**20
+"""Less than a job needs: a page of `page_bytes_max`, decoded and parsed."""
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -35,6 +38,15 @@ def limit_memory(limit_bytes: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def is_memory_exhausted() -> bool:
+    """Return whether this process cannot allocate `SPARE_BYTES` any more."""
+    try:
+        bytearray(SPARE_BYTES)
+    except MemoryError:
+        return True
+    return False
 
 
 def forbid_core_dumps() -> None:

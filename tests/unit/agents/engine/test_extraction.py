@@ -8,6 +8,7 @@ import pytest
 
 from agents.engine.extraction import JobRunner, warm_up
 from agents.engine.extractors import load_extractor
+from agents.engine.failures import is_out_of_memory
 from agents.engine.interface import EngineFailure, EngineJob
 from agents.engine.protocol import Assignment, JobFailed, JobFinished
 from agents.engine.request_bounds import Bounds
@@ -82,6 +83,15 @@ def test_any_error_becomes_a_failure(
     extraction: JobRunner, kind: str, url: str, types: tuple[str, ...]
 ) -> None:
     assert failure_of(extraction, kind, url).types == types
+
+
+def test_failure_of_a_process_without_memory_names_it(
+    extraction: JobRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.engine.extraction.is_memory_exhausted", lambda: True)
+    failure = failure_of(extraction, "Fail", "test:?")
+    assert failure.types == ("ExtractorError", "MemoryError")
+    assert is_out_of_memory(failure)
 
 
 @pytest.mark.parametrize(

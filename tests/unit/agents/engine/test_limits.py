@@ -39,6 +39,19 @@ except MemoryError:
 else:
     print("given")
 """
+EXHAUSTED = """
+from agents.engine.limits import SPARE_BYTES, is_memory_exhausted, limit_memory
+print(is_memory_exhausted())
+limit_memory(256 * 2**20)
+taken = []
+try:
+    while True:
+        taken.append(bytearray(SPARE_BYTES))
+except MemoryError:
+    print(is_memory_exhausted())
+taken.clear()
+print(is_memory_exhausted())
+"""
 CORE = """
 import resource
 from agents.engine.limits import forbid_core_dumps
@@ -97,3 +110,7 @@ def test_memory_limit_applies(limit: int, wanted: int, expected: str) -> None:
 
 def test_core_dumps_are_disabled() -> None:
     assert output_of(CORE) == "(0, 0)"
+
+
+def test_memory_is_exhausted_until_some_is_freed() -> None:
+    assert output_of(EXHAUSTED).split() == ["False", "True", "False"]
