@@ -139,7 +139,7 @@ async def test_truncated_file_is_not_stored(
     video = video_id("media.cut", serial=len(options))
     result = await client.request(page(video), options=options)
     assert result["error"]["error_type"] == "content.damaged"
-    assert "cut short" in result["error"]["user_message"]
+    assert "truncated" in result["error"]["user_message"]
     assert not list((pipeline.data_dir / "files" / "tiktok").glob(f"{video}/*"))
 
 
