@@ -78,8 +78,12 @@ def _cause(error: BaseException) -> BaseException | None:
 
 def _message(chain: list[BaseException]) -> str:
     # yt-dlp's ExtractorError only: `orig_msg` lacks the appended request to report a bug.
-    own = [str(link.orig_msg) for link in chain if hasattr(link, "orig_msg")]
-    return redact_message(own[-1] if own else str(chain[0])) or type(chain[0]).__name__
+    own: list[Any] = [link for link in chain if hasattr(link, "orig_msg")]
+    # `expected`: the extractor recognized the failure, and its text says more than the cause's.
+    recognized = (link for link in own if getattr(link, "expected", False))
+    told = next(recognized, own[-1] if own else None)
+    text = str(chain[0]) if told is None else str(told.orig_msg)
+    return redact_message(text) or type(chain[0]).__name__
 
 
 def _first(chain: list[BaseException], read: Any) -> Any:

@@ -47,7 +47,8 @@ class EngineFailure(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         types: class names of the exception and its causes, outermost first.
-        message: text of the innermost error of the extractor, without colour codes.
+        message: text of the outermost error that the extractor recognized, else of its innermost
+            one, without colour codes.
         status: HTTP status, if any.
         retry_after: the ``Retry-After`` header, unparsed.
         errno: of the first OSError in the chain.

@@ -75,6 +75,29 @@ async def test_post_of_bluesky_becomes_a_file(
     assert beeps(path) == pytest.approx(flashes(path), abs=0.04)
 
 
+@pytest.mark.parametrize(
+    ("platform", "url", "format_id"),
+    [
+        ("vimeo", f"https://vimeo.com/{video_id('ok', serial=9)}", "http-720p"),
+        (
+            "vimeo",
+            f"https://vimeo.com/{video_id('dash', serial=9)}",
+            "dash-akfire_interconnect_quic-0+dash-akfire_interconnect_quic-1",
+        ),
+    ],
+)
+async def test_post_becomes_a_playable_file(
+    client: PipelineClient, platform: str, url: str, format_id: str
+) -> None:
+    result = await client.request(url)
+    assert result["status"] == "completed", result
+    assert result["video"]["platform"] == platform
+    (file,) = result["files"]
+    assert (file["format_id"], file["audio_codec"]) == (format_id, "aac")
+    path = Path(unquote(urlsplit(file["uri"]).path))
+    assert beeps(path) == pytest.approx(flashes(path), abs=0.04)
+
+
 async def test_equivalent_urls_share_one_video(client: PipelineClient) -> None:
     first = await client.request(HITRECORD.format(small(4)))
     again = await client.request(f"http://www.hitrecord.org/records/{small(4)}/?utm_source=x")

@@ -8,21 +8,23 @@ scenario here too. Supported are all scenarios of the surface ``media``; of page
 instead of files) and ``hostile`` (the file is on a foreign host).
 """
 
-import json
 import re
 import time
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
+from tests.standin import bluesky, vimeo
 from tests.standin.ids import case_of_id
 from tests.standin.links import Issue, image_url, media_url
-from tests.standin.media_marks import marked
 from tests.standin.media_shapes import shape_of
-from tests.standin.posts import DURATION_SECONDS, Post, media_bytes, post_for
+from tests.standin.posts import DURATION_SECONDS, Post, media_bytes
 from tests.standin.scenarios import Case
 from tests.standin.short_links import redirect
-from tests.standin.streams import MOVIE, answer_stream, stream_address
+from tests.standin.site_answers import answer_page, json_reply
+from tests.standin.streams import answer_stream, stream_address
 from tests.standin.switches import Switches
-from tests.standin.wire import Reply, Request, text_reply, whole
+from tests.standin.wire import Reply, Request, text_reply
 
 STREAMABLE_API = "ajax.streamable.com"
 STREAMABLE_MEDIA = "cdn-cf-east.streamable.com"
@@ -31,14 +33,12 @@ HITRECORD_MEDIA = "media.hitrecord.org"
 HITRECORD_SHORT = "go.hitrecord.org"
 ELSEWHERE = "files.elsewhere.example"
 ELSEWHERE_API = "clips.elsewhere.example"
-BLUESKY_API = "public.api.bsky.app"
-BLUESKY_VIDEO = "video.bsky.app"
-BLUESKY_DIRECTORY = "plc.directory"
-BLUESKY_SERVER = "oyster.us-east.host.bsky.network"
+SITES: tuple[ModuleType, ...] = (bluesky, vimeo)
+"""Sites with a module of their own: ``DOMAINS``, and ``answer(request, switches)``."""
+
 DOMAINS = (
     *("streamable.com", "hitrecord.org", "elsewhere.example"),
-    *("bsky.app", "api.bsky.app", "us-east.host.bsky.network"),
-    *(BLUESKY_DIRECTORY, "own-server.example"),
+    *(domain for site in SITES for domain in site.DOMAINS),
 )
 
 FILES = {"mp4": "h264_720p_800000", "mp4-mobile": "h264_540p_480000"}
@@ -54,37 +54,30 @@ _SHORT = re.compile(r"/(?P<id>\d{1,20})/?")
 
 def is_other_site(host: str) -> bool:
     """Whether a host name belongs to one of these sites."""
-    return any(host == domain or host.endswith(f".{domain}") for domain in DOMAINS)
+    return _is_host_of(host, DOMAINS)
+
+
+def _is_host_of(host: str, domains: Iterable[str]) -> bool:
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 
 def answer_other_page(request: Request, switches: Switches) -> Reply | None:
     """The reply to a metadata request, None for a media request."""
     if request.host == HITRECORD_SHORT and (short := _SHORT.fullmatch(request.path)):
         return redirect(f"https://{HITRECORD}/records/{short['id']}?utm_source=share")
-    if request.host in {ELSEWHERE, BLUESKY_VIDEO} and (stream := answer_stream(request)):
+    if stream := answer_stream(request):
         return stream
-    if request.host in BLUESKY_HOSTS:
-        return _bluesky(request, switches)
+    if site := next((each for each in SITES if _is_host_of(request.host, each.DOMAINS)), None):
+        reply: Reply | None = site.answer(request, switches)
+        return reply
     route = _ROUTES.get(request.host)
     found = route.fullmatch(request.path) if route else None
     if found is None:
         return text_reply(404, "no such page") if route else None
-    case = switches.use("page", found["id"], "", request.egress)
-    post = post_for(found["id"], case=switches.use("post", found["id"], "", request.egress))
-    reply = _fault(case) or _metadata_reply(request.host, post, case)
-    return Reply(reply.status, reply.body, reply.headers, video_id=found["id"], kind="page")
-
-
-def _fault(case: Case) -> Reply | None:
-    name = case.scenario.name.removeprefix("page.")
-    if name == "429after":
-        return text_reply(429, "slow down", ("Retry-After", str(case.value)))
-    return text_reply(int(name), "it is not to be had") if name.isdecimal() else None
-
-
-def _metadata_reply(host: str, post: Post, case: Case) -> Reply:
-    body = json.dumps(_DESCRIBED[host](post, case)).encode()
-    return Reply(200, whole(body), (("Content-Type", "application/json"),))
+    described = _DESCRIBED[request.host]
+    return answer_page(
+        request, switches, found["id"], lambda post, case: json_reply(described(post, case))
+    )
 
 
 def _streamable(post: Post, case: Case) -> dict[str, Any]:
@@ -155,55 +148,3 @@ def _address(post: Post, host: str, rendition: str) -> str:
         return f"https://{host}/{post.video_id}/stream.ism/manifest"
     media_host = ELSEWHERE if post.author == ".." else host
     return media_url(post, media_host, rendition, Issue(time.time()))
-
-
-BLUESKY_HOSTS = (BLUESKY_API, BLUESKY_DIRECTORY, BLUESKY_SERVER)
-_POST_URI = re.compile(r"at://(?P<account>[^/]+)/app\.bsky\.feed\.post/(?P<id>\d{1,20})")
-
-
-def _bluesky(request: Request, switches: Switches) -> Reply | None:
-    """The replies of Bluesky's API and of the directory of its accounts."""
-    if request.host == BLUESKY_DIRECTORY:
-        account = request.path.rpartition(":")[2]
-        server = "https://own-server.example" if account == "own" else f"https://{BLUESKY_SERVER}"
-        service = {"type": "AtprotoPersonalDataServer", "serviceEndpoint": server}
-        return _json({"service": [service]})
-    if request.host == BLUESKY_SERVER:
-        return Reply(200, whole(marked(MOVIE)), (("Content-Type", "video/mp4"),), kind="media")
-    found = _POST_URI.fullmatch(request.query.get("uri", ""))
-    if request.host != BLUESKY_API or found is None:
-        return None
-    case = switches.use("page", found["id"], "", request.egress)
-    post = post_for(found["id"], case=switches.use("post", found["id"], "", request.egress))
-    reply = _fault(case) or _bluesky_reply(found["account"], post, case)
-    return Reply(reply.status, reply.body, reply.headers, video_id=found["id"], kind="page")
-
-
-def _bluesky_reply(account: str, post: Post, case: Case) -> Reply:
-    if case.scenario.name == "missing":
-        return Reply(400, whole(b'{"error":"NotFound","message":"Post not found"}'))
-    if case.scenario.name == "private":
-        hidden = "app.bsky.feed.defs#blockedPost"
-        return _json({"thread": {"$type": hidden, "blocked": True}})
-    embed = {
-        "$type": "app.bsky.embed.video#view",
-        "cid": "bafkrei",
-        "playlist": stream_address("hls", BLUESKY_VIDEO),
-        "aspectRatio": {"width": 720, "height": 1280},
-    }
-    if case.scenario.name == "stranger":
-        embed = {"external": {"uri": "https://www.youtube.com/watch?v=abc"}}
-    owner = "own" if account.startswith("own.") else "theirs"
-    found = {
-        "uri": f"at://did:plc:{owner}/app.bsky.feed.post/{post.video_id}",
-        "author": {"did": f"did:plc:{owner}", "handle": account, "displayName": post.author},
-        "record": {"text": f"Post {post.video_id}", "embed": {"video": {"mimeType": "video/mp4"}}},
-        "embed": embed if case.scenario.name != "noitem" else {},
-        "likeCount": 97,
-        "indexedAt": "2026-01-01T00:00:00Z",
-    }
-    return _json({"thread": {"post": found}})
-
-
-def _json(answer: dict[str, Any]) -> Reply:
-    return Reply(200, whole(json.dumps(answer).encode()), (("Content-Type", "application/json"),))

@@ -1,4 +1,4 @@
-"""The streams of the made-up site: a movie with known content as HLS and as DASH.
+"""The streams of other sites: a movie with known content as HLS, as DASH and as one file.
 
 The HLS has a small rendition with sound in encrypted transport streams, and a large one with a
 group of sound in fragmented MP4.
@@ -8,7 +8,7 @@ import re
 from functools import cache
 
 from tests.standin.long_streams import long_stream
-from tests.standin.media_marks import Marked
+from tests.standin.media_marks import Marked, marked
 from tests.standin.media_streams import FMP4, TS, Files, dash, encrypted, hls, renamed
 from tests.standin.wire import Reply, Request, text_reply, whole
 
@@ -22,13 +22,18 @@ small.m3u8
 #EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=720x1280,CODECS="avc1.4d400a,mp4a.40.2",AUDIO="a"
 large.m3u8
 """
-_PATH = re.compile(r"/streams/(?P<kind>hls|dash)/(?P<name>[a-z0-9.-]{1,60})")
-_TYPES = {"m3u8": "application/vnd.apple.mpegurl", "mpd": "application/dash+xml"}
+_PATH = re.compile(r"/streams/(?P<kind>hls|dash|file)/(?P<name>[a-z0-9.-]{1,60})")
+_NAMES = {"hls": "master.m3u8", "dash": "media.mpd", "file": "movie.mp4"}
+_TYPES = {
+    "m3u8": "application/vnd.apple.mpegurl",
+    "mpd": "application/dash+xml",
+    "mp4": "video/mp4",
+}
 
 
 def stream_address(kind: str, host: str) -> str:
-    """The URL of the manifest."""
-    return f"https://{host}/streams/{kind}/{'master.m3u8' if kind == 'hls' else 'media.mpd'}"
+    """The URL of the manifest, or of the movie as one ``file``."""
+    return f"https://{host}/streams/{kind}/{_NAMES[kind]}"
 
 
 def answer_stream(request: Request) -> Reply | None:
@@ -47,6 +52,8 @@ def answer_stream(request: Request) -> Reply | None:
 def _files(kind: str) -> Files:
     if kind == "dash":
         return dash(MOVIE)
+    if kind == "file":
+        return {_NAMES[kind]: marked(MOVIE)}
     parts = {
         "small": encrypted(hls(MOVIE, TS), explicit=False, rotate=True),
         "large": hls(Marked(seconds=10.0, marks=MOVIE.marks, group=30, audio=""), FMP4),

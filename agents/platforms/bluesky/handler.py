@@ -19,14 +19,17 @@ from agents.platforms.failures import failure_table
 from agents.platforms.fields import Fields
 from agents.platforms.interface import Capabilities, ShortLink, Target
 from agents.platforms.single_video import check_single_video
-from agents.platforms.urls import Link, parse_link, shorten
-from schemas.errors import ClipmillError, ErrorCode
+from agents.platforms.site_links import SiteLinks
+from schemas.errors import ErrorCode
 from schemas.video import Extraction, MediaSource, VideoRef
 
 NAME = "bluesky"
 SITE = "Bluesky"
-HOSTS = ("bsky.app", "www.bsky.app")
-SUPPORTED = "clipmill fetches single posts, such as https://bsky.app/profile/NAME/post/ID"
+LINKS = SiteLinks(
+    site=SITE,
+    hosts=("bsky.app", "www.bsky.app"),
+    supported="clipmill fetches single posts, such as https://bsky.app/profile/NAME/post/ID",
+)
 
 DIGEST_CHARACTERS = 20
 """80 bits of the account: ids of posts are unique within an account only."""
@@ -37,7 +40,7 @@ _POST_PATH = re.compile(
 
 CAPABILITIES = Capabilities(
     name=NAME,
-    page_hosts=HOSTS,
+    page_hosts=LINKS.hosts,
     link_hosts=(),
     # Playlists and segments; then the data servers of Bluesky itself. Others are not listed.
     media_hosts=(".bsky.app", ".bsky.network", ".bsky.social"),
@@ -73,28 +76,18 @@ def read_url(url: object) -> VideoRef:
     """Return the canonical post.
 
     Raises:
-        ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`, and
-            ``content.unsupported`` for another host or page.
+        ClipmillError: see `SiteLinks.read`; ``content.unsupported`` for another page.
     """
-    link = parse_link(url, known_hosts=HOSTS)
-    if link.host not in HOSTS:
-        raise _unsupported(f"{link.host} is not a host of {SITE}", link)
+    link = LINKS.read(url)
     found = _POST_PATH.fullmatch(link.path)
     if found is None:
-        raise _unsupported("this is not a page of a single post", link)
+        raise LINKS.unsupported(link, "this is not a page of a single post")
     account = found["account"].lower()
     digest = hashlib.sha256(account.encode()).hexdigest()[:DIGEST_CHARACTERS]
     return VideoRef(
         platform=NAME,
         id=f"{found['id']}-{digest}",
         url=f"https://bsky.app/profile/{account}/post/{found['id']}",
-    )
-
-
-def _unsupported(reason: str, link: Link) -> ClipmillError:
-    message = f"{shorten(link.url)} is not supported: {reason}; {SUPPORTED}."
-    return ClipmillError(
-        ErrorCode.CONTENT_UNSUPPORTED, message, field="url", reason=reason, supported=SUPPORTED
     )
 
 

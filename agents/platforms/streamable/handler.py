@@ -6,13 +6,17 @@ from agents.platforms.base import BasePlatform
 from agents.platforms.failure_predicates import FailureRow, message_contains
 from agents.platforms.failures import failure_table
 from agents.platforms.interface import Capabilities, ShortLink, Target
-from agents.platforms.urls import Link, parse_link, shorten
-from schemas.errors import ClipmillError, ErrorCode
+from agents.platforms.site_links import SiteLinks
+from schemas.errors import ErrorCode
 from schemas.video import VideoRef
 
 NAME = "streamable"
-HOSTS = ("streamable.com", "www.streamable.com")
-SUPPORTED = "clipmill fetches single videos, such as https://streamable.com/moo"
+SITE = "Streamable"
+LINKS = SiteLinks(
+    site=SITE,
+    hosts=("streamable.com", "www.streamable.com"),
+    supported="clipmill fetches single videos, such as https://streamable.com/moo",
+)
 
 RESERVED_PATHS = frozenset(
     {
@@ -43,30 +47,19 @@ def read_url(url: object) -> VideoRef:
     """Return the canonical video.
 
     Raises:
-        ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`, and
-            ``content.unsupported`` for another host or a page that is not a single video.
+        ClipmillError: see `SiteLinks.read`; ``content.unsupported`` for a page that is not a
+            single video.
     """
-    link = parse_link(url, known_hosts=HOSTS)
-    if link.host not in HOSTS:
-        raise _unsupported(f"{link.host} is not a host of Streamable", link)
+    link = LINKS.read(url)
     found = _VIDEO_PATH.fullmatch(link.path)
     if found is None or found["id"] in RESERVED_PATHS:
-        raise _unsupported("this is not a page of a single video", link)
+        raise LINKS.unsupported(link, "this is not a page of a single video")
     return VideoRef(platform=NAME, id=found["id"], url=f"https://streamable.com/{found['id']}")
 
 
-def _unsupported(reason: str, link: Link) -> ClipmillError:
-    message = f"{shorten(link.url)} is not supported: {reason}; {SUPPORTED}."
-    return ClipmillError(
-        ErrorCode.CONTENT_UNSUPPORTED, message, field="url", reason=reason, supported=SUPPORTED
-    )
-
-
-SITE = "Streamable"
-
 CAPABILITIES = Capabilities(
     name=NAME,
-    page_hosts=HOSTS,
+    page_hosts=LINKS.hosts,
     link_hosts=(),
     # CDN hosts such as ``cdn-cf-east.streamable.com``.
     media_hosts=(".streamable.com",),

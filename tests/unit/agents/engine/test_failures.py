@@ -53,6 +53,17 @@ CASES: dict[str, tuple[BaseException, EngineFailure]] = {
         ExtractorError("gone", video_id="1", ie="TikTok", expected=False),
         EngineFailure(types=("ExtractorError",), message="gone"),
     ),
+    "failure that the extractor recognized by its cause": (
+        chained(
+            ExtractorError("for members only", expected=True),
+            ExtractorError("cannot", cause=HTTPError(_Response(403))),
+        ),
+        EngineFailure(
+            types=("ExtractorError", "ExtractorError", "HTTPError"),
+            message="for members only",
+            status=403,
+        ),
+    ),
     "http status behind the extractor": (
         ExtractorError("cannot", cause=HTTPError(_Response(429, Retry_After="30"))),
         EngineFailure(

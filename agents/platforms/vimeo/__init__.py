@@ -1,0 +1,1 @@
+"""Vimeo: single videos, read from the page of the player."""

@@ -1,0 +1,89 @@
+"""Sites beside TikTok, each by yt-dlp's unmodified extractor against a stand-in of its answers."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from agents.platforms.interface import Platform
+from agents.platforms.vimeo.handler import Vimeo
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import Extraction, VideoRef
+from tests.integration.failure_samples import EngineHarness, engine_harness
+from tests.standin import video_id
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PLATFORMS: dict[str, Platform] = {"vimeo": Vimeo()}
+URLS = {"vimeo": "https://vimeo.com/{}"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EngineHarness]:
+    async with engine_harness(tmp_path_factory.mktemp("standin")) as harness:
+        yield harness
+
+
+def post_of(site: str, scenario: str) -> VideoRef:
+    found = PLATFORMS[site].parse_url(URLS[site].format(video_id(scenario)))
+    assert isinstance(found, VideoRef)
+    return found
+
+
+async def read(harness: EngineHarness, site: str, scenario: str) -> Extraction:
+    video = post_of(site, scenario)
+    return await PLATFORMS[site].get_video_info(
+        video, harness.pool, egress="direct", deadline_seconds=30
+    )
+
+
+@pytest.mark.parametrize(
+    ("site", "scenario", "formats"),
+    [
+        (
+            "vimeo",
+            "ok",
+            {
+                ("https", "http-720p", 720),
+                ("hls", "hls-akfire_interconnect_quic-900", 720),
+                ("hls", "hls-akfire_interconnect_quic-300", 360),
+                ("dash", "dash-akfire_interconnect_quic-0", 64),
+            },
+        ),
+    ],
+)
+async def test_page_offers_its_formats(
+    harness: EngineHarness, site: str, scenario: str, formats: set[tuple[str, str, int]]
+) -> None:
+    extraction = await read(harness, site, scenario)
+    sources = PLATFORMS[site].get_media_sources(extraction)
+    info = PLATFORMS[site].describe(post_of(site, scenario), extraction, sources)
+    assert video_id(scenario) in info.title
+    assert info.author.name
+    pictures = {
+        (each.protocol, each.format_id, each.smaller_side)
+        for each in info.formats
+        if each.video_codec
+    }
+    assert pictures == formats
+    assert any(each.audio_codec for each in info.formats)
+
+
+@pytest.mark.parametrize(
+    ("site", "scenario", "code"),
+    [
+        ("vimeo", "page.404", ErrorCode.CONTENT_NOT_FOUND),
+        ("vimeo", "private", ErrorCode.CONTENT_PRIVATE),
+        ("vimeo", "members", ErrorCode.CONTENT_PRIVATE),
+        ("vimeo", "page.429", ErrorCode.RATE_LIMIT_API),
+        ("vimeo", "page.403", ErrorCode.RATE_LIMIT_IP_BLOCK),
+        ("vimeo", "page.503", ErrorCode.NETWORK_SERVER),
+        ("vimeo", "noformats", ErrorCode.CONTENT_NO_FORMATS),
+    ],
+)
+async def test_failure_has_its_error_code(
+    harness: EngineHarness, site: str, scenario: str, code: ErrorCode
+) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await read(harness, site, scenario)
+    assert caught.value.code is code, (caught.value, caught.value.details)
