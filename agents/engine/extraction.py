@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 from yt_dlp import YoutubeDL
 
-from agents.engine.extractors import load_extractor
+from agents.engine.extractors import load_extractor, repeat_initialization
 from agents.engine.failures import flatten
 from agents.engine.handlers import guarded_handlers
 from agents.engine.limits import is_memory_exhausted
@@ -66,6 +66,7 @@ class JobRunner:
         add_cookies(jar, job.cookies)
         if hasattr(extractor, "facts"):
             extractor.facts = facts
+        repeat_initialization(extractor)
         result = read_entries(extractor.extract(job.url), job.entries_max, self._deadline)
         return JobFinished(
             number=assignment.number,

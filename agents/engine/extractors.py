@@ -64,14 +64,14 @@ class ExtractorChain:
     """
 
     def __init__(self, extractors: list[Any]) -> None:
-        self._extractors = extractors
+        self.extractors = extractors
 
     def ie_key(self) -> str:
         """Return the key for yt-dlp's registry of extractors."""
-        return "+".join(each.ie_key() for each in self._extractors)
+        return "+".join(each.ie_key() for each in self.extractors)
 
     def set_downloader(self, downloader: Any) -> None:
-        for each in self._extractors:
+        for each in self.extractors:
             each.set_downloader(downloader)
 
     def extract(self, url: str) -> Any:
@@ -93,7 +93,13 @@ class ExtractorChain:
         return found
 
     def _find(self, url: str | None) -> Any:
-        return next((each for each in self._extractors if url and each.suitable(url)), None)
+        return next((each for each in self.extractors if url and each.suitable(url)), None)
+
+
+def repeat_initialization(extractor: Any) -> None:
+    """Make the next job of an extractor initialize it again: its cookies are kept for one job."""
+    for each in getattr(extractor, "extractors", (extractor,)):
+        each._ready = False  # noqa: SLF001 - yt-dlp has no public way to do this
 
 
 class ExtractorNamesIE(InfoExtractor):

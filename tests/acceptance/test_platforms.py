@@ -78,6 +78,7 @@ async def test_post_of_bluesky_becomes_a_file(
 @pytest.mark.parametrize(
     ("platform", "url", "format_id"),
     [
+        ("reddit", f"https://v.redd.it/{video_id('ok', serial=9)}", "fallback+dash-1"),
         ("vimeo", f"https://vimeo.com/{video_id('ok', serial=9)}", "http-720p"),
         (
             "vimeo",

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from agents.platforms.interface import Platform
+from agents.platforms.reddit.handler import Reddit
 from agents.platforms.vimeo.handler import Vimeo
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Extraction, VideoRef
@@ -14,8 +15,11 @@ from tests.standin import video_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PLATFORMS: dict[str, Platform] = {"vimeo": Vimeo()}
-URLS = {"vimeo": "https://vimeo.com/{}"}
+PLATFORMS: dict[str, Platform] = {"reddit": Reddit(), "vimeo": Vimeo()}
+URLS = {
+    "reddit": "https://www.reddit.com/r/clips/comments/{}/a_clip/",
+    "vimeo": "https://vimeo.com/{}",
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -50,6 +54,16 @@ async def read(harness: EngineHarness, site: str, scenario: str) -> Extraction:
                 ("dash", "dash-akfire_interconnect_quic-0", 64),
             },
         ),
+        (
+            "reddit",
+            "ok",
+            {
+                ("https", "fallback", 720),
+                ("hls", "hls-900", 720),
+                ("hls", "hls-300", 360),
+                ("dash", "dash-0", 64),
+            },
+        ),
     ],
 )
 async def test_page_offers_its_formats(
@@ -72,6 +86,14 @@ async def test_page_offers_its_formats(
 @pytest.mark.parametrize(
     ("site", "scenario", "code"),
     [
+        ("reddit", "page.404", ErrorCode.CONTENT_NOT_FOUND),
+        ("reddit", "missing", ErrorCode.CONTENT_NOT_FOUND),
+        ("reddit", "reviewing", ErrorCode.CONTENT_NOT_FOUND),
+        ("reddit", "private", ErrorCode.CONTENT_PRIVATE),
+        ("reddit", "page.429", ErrorCode.RATE_LIMIT_API),
+        ("reddit", "page.503", ErrorCode.NETWORK_SERVER),
+        ("reddit", "noformats", ErrorCode.CONTENT_NO_FORMATS),
+        ("reddit", "stranger", ErrorCode.CONTENT_UNSUPPORTED),
         ("vimeo", "page.404", ErrorCode.CONTENT_NOT_FOUND),
         ("vimeo", "private", ErrorCode.CONTENT_PRIVATE),
         ("vimeo", "members", ErrorCode.CONTENT_PRIVATE),

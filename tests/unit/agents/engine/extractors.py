@@ -41,6 +41,16 @@ class EchoIE(_TestIE):
         }
 
 
+class OptInIE(_TestIE):
+    """Sets a cookie when it is initialized, as Reddit's extractor does."""
+
+    def _real_initialize(self) -> None:
+        self._set_cookie("example.com", "over18", "1")
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        return {"id": url, "cookies": [*self._get_cookies(url)]}
+
+
 class StuckIE(_TestIE):
     """Holds the interpreter lock, so that no thread of the process can run."""
 

@@ -123,6 +123,11 @@ def test_cookies_of_a_previous_job_are_cleared(extraction: JobRunner) -> None:
     assert result_of(extraction, "Cookie", "https://www.a.example/") == {"seen": {}}
 
 
+def test_cookies_of_the_initialization_are_set_for_every_job(extraction: JobRunner) -> None:
+    found = [result_of(extraction, "OptIn", url=f"http://example.com/{n}") for n in (1, 2)]
+    assert [each["cookies"] for each in found] == [["over18"], ["over18"]]
+
+
 def test_proxy_variables_of_the_environment_are_ignored(
     extraction: JobRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,7 +52,7 @@ def test_chain_uses_the_extractors_of_yt_dlp(name: str) -> None:
 
 def test_each_instance_has_new_extractors() -> None:
     made = load_extractor("yt-dlp:Streamable")
-    assert made()._extractors[0] is not made()._extractors[0]
+    assert made().extractors[0] is not made().extractors[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Reddit: videos that Reddit itself hosts, in posts and crossposts."""
