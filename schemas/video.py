@@ -86,8 +86,11 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def smaller_side(self) -> int:
-        """Pixels of the smaller side, 0 when unknown: what ``720p`` means for portrait video."""
-        return min(self.width or 0, self.height or 0)
+        """Pixels of the smaller side, 0 when unknown: what ``720p`` means for portrait video.
+
+        Of a format with one known side it is that side, as in yt-dlp: sites name the height alone.
+        """
+        return min(filter(None, (self.width, self.height)), default=0)
 
 
 class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from tests.acceptance.client import PipelineClient
 from tests.pipeline_process import PipelineProcess
+from tests.site_settings import settings_of
 from tests.standin import expected_media, video_id
 from tests.standin.media_marks import beeps, flashes
 from tests.standin.other_sites import FILES
@@ -31,7 +32,8 @@ SHORT = "https://go.hitrecord.org/{}"
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def pipeline(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PipelineProcess]:
-    sites = json.dumps({"hitrecord": SITE})
+    twitch = settings_of("twitch").model_dump(mode="json")
+    sites = json.dumps({"hitrecord": SITE, "twitch": twitch})
     async with PipelineProcess(
         tmp_path_factory.mktemp("pipeline"), CLIPMILL_PLATFORMS=sites
     ) as pipeline:
@@ -79,6 +81,7 @@ async def test_post_of_bluesky_becomes_a_file(
     ("platform", "url", "format_id"),
     [
         ("reddit", f"https://v.redd.it/{video_id('ok', serial=9)}", "fallback+dash-1"),
+        ("twitch", f"https://clips.twitch.tv/{video_id('ok', serial=9)}", "1080"),
         ("vimeo", f"https://vimeo.com/{video_id('ok', serial=9)}", "http-720p"),
         (
             "vimeo",

@@ -5,19 +5,26 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from agents.platforms.configured.handler import ConfiguredPlatform
 from agents.platforms.interface import Platform
 from agents.platforms.reddit.handler import Reddit
 from agents.platforms.vimeo.handler import Vimeo
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Extraction, VideoRef
 from tests.integration.failure_samples import EngineHarness, engine_harness
+from tests.site_settings import settings_of
 from tests.standin import video_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PLATFORMS: dict[str, Platform] = {"reddit": Reddit(), "vimeo": Vimeo()}
+PLATFORMS: dict[str, Platform] = {
+    "reddit": Reddit(),
+    "twitch": ConfiguredPlatform("twitch", settings_of("twitch")),
+    "vimeo": Vimeo(),
+}
 URLS = {
     "reddit": "https://www.reddit.com/r/clips/comments/{}/a_clip/",
+    "twitch": "https://clips.twitch.tv/{}",
     "vimeo": "https://vimeo.com/{}",
 }
 
@@ -64,6 +71,15 @@ async def read(harness: EngineHarness, site: str, scenario: str) -> Extraction:
                 ("dash", "dash-0", 64),
             },
         ),
+        (
+            "twitch",
+            "ok",
+            {
+                ("https", "1080", 1080),
+                ("https", "480", 480),
+                ("https", "portrait-1080", 1080),
+            },
+        ),
     ],
 )
 async def test_page_offers_its_formats(
@@ -94,6 +110,10 @@ async def test_page_offers_its_formats(
         ("reddit", "page.503", ErrorCode.NETWORK_SERVER),
         ("reddit", "noformats", ErrorCode.CONTENT_NO_FORMATS),
         ("reddit", "stranger", ErrorCode.CONTENT_UNSUPPORTED),
+        ("twitch", "missing", ErrorCode.CONTENT_NOT_FOUND),
+        ("twitch", "page.401", ErrorCode.CONTENT_LOGIN_REQUIRED),
+        ("twitch", "page.429", ErrorCode.RATE_LIMIT_API),
+        ("twitch", "page.503", ErrorCode.NETWORK_SERVER),
         ("vimeo", "page.404", ErrorCode.CONTENT_NOT_FOUND),
         ("vimeo", "private", ErrorCode.CONTENT_PRIVATE),
         ("vimeo", "members", ErrorCode.CONTENT_PRIVATE),

@@ -12,7 +12,7 @@ from tests.standin.scenarios import ORDINARY
 from tests.standin.short_links import redirect
 from tests.standin.site import Site, is_standin_host
 from tests.standin.switches import Switches
-from tests.standin.wire import BadRequestError, Reply, Request, read_request, text_reply
+from tests.standin.wire import BadRequestError, Reply, Request, read_body, read_request, text_reply
 
 HTTPS_PORT = "443"
 HANDSHAKE_SECONDS = 10.0
@@ -85,7 +85,8 @@ class Proxy:
         self.counters.connections += 1
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         while request := await read_request(reader, host.lower()):
-            routed = replace(request, egress=self.egress)
+            body = await read_body(reader, request) if request.method == "POST" else b""
+            routed = replace(request, egress=self.egress, body=body)
             if not await self._served(routed, reader, writer):
                 return
 

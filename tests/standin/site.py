@@ -65,7 +65,8 @@ class Site:
         return replace(reply, delivery=replace(reply.delivery, wait_seconds=delay))
 
     def _route(self, request: Request) -> Reply:
-        if request.method not in {"GET", "HEAD"}:
+        is_api_call = request.method == "POST" and is_other_site(request.host)
+        if request.method not in {"GET", "HEAD"} and not is_api_call:
             return text_reply(405, "only GET and HEAD", ("Allow", "GET, HEAD"))
         if is_other_site(request.host):
             return answer_other_page(request, self._switches) or self._media(request)

@@ -27,6 +27,7 @@ class Request:
         target: Of the request line, unchanged.
         headers: By lower-case name; the last value of a name wins.
         egress: Name of the stand-in's proxy that received it.
+        body: Of a POST request.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Request:
     target: str
     headers: dict[str, str] = field(default_factory=dict)
     egress: str = ""
+    body: bytes = b""
 
     @cached_property
     def path(self) -> str:

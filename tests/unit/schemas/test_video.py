@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from schemas.video import CONTAINERS, DEFAULT_CONTAINER, MEDIA_TYPES, container_of
+from schemas.video import CONTAINERS, DEFAULT_CONTAINER, MEDIA_TYPES, VideoFormat, container_of
 
 ACTIVE_CONTENT = {
     *("html", "htm", "xhtml", "xht", "shtml", "mht", "mhtml", "svg", "svgz", "xml", "xsl", "rdf"),
@@ -28,3 +28,14 @@ def test_containers_are_plain_extensions_of_media(container: str, media_type: st
 def test_unknown_extension_gives_the_default_container(extension: str | None) -> None:
     assert container_of(extension) == DEFAULT_CONTAINER
     assert container_of((extension or "").upper()) == DEFAULT_CONTAINER
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "side"),
+    [(1280, 720, 720), (720, 1280, 720), (None, 720, 720), (640, None, 640), (None, None, 0)],
+)
+def test_smaller_side_is_of_the_known_sides(
+    width: int | None, height: int | None, side: int
+) -> None:
+    found = VideoFormat(format_id="a", container="mp4", width=width, height=height)
+    assert found.smaller_side == side
