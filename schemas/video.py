@@ -60,7 +60,8 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
         watermarked: the platform marks it as watermarked.
         playable: False for codecs that no common player supports.
         picture: position of a photo post's picture, from 1; None for any other file.
-        motion: the moving file of the live photo at that position.
+        motion: the moving file of the live photo at that position, or a video of a post with
+            several files.
         song: the song that the post names, as a separate file; not the sound of the video.
         protocol: ``hls`` and ``dash`` for the segments of a manifest.
         preference: of sound among others; below 0 another language, a commentary or description.
@@ -97,7 +98,8 @@ class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
     """All metadata that the platform publishes of a post.
 
     Attributes:
-        content: ``photos`` for a post of pictures, with their music among the formats.
+        content: ``photos`` for a post of pictures, with their music among the formats, and for one
+            of several videos and pictures.
         redirected_to: id of the post to which the platform redirects from this one.
         missing_pictures: positions of a photo post's pictures, from 1, for which the page has no
             address.

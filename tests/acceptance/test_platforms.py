@@ -88,6 +88,7 @@ async def test_post_of_bluesky_becomes_a_file(
             f"https://vimeo.com/{video_id('dash', serial=9)}",
             "dash-akfire_interconnect_quic-0+dash-akfire_interconnect_quic-1",
         ),
+        ("x", f"https://x.com/a/status/{video_id('ok', serial=9)}", "http-2176"),
     ],
 )
 async def test_post_becomes_a_playable_file(
@@ -100,6 +101,20 @@ async def test_post_becomes_a_playable_file(
     assert (file["format_id"], file["audio_codec"]) == (format_id, "aac")
     path = Path(unquote(urlsplit(file["uri"]).path))
     assert beeps(path) == pytest.approx(flashes(path), abs=0.04)
+
+
+async def test_post_with_several_videos_has_all_of_them(client: PipelineClient) -> None:
+    result = await client.request(f"https://x.com/a/status/{video_id('photo', serial=9)}")
+    assert result["status"] == "completed", result
+    assert [each["format_id"] for each in result["files"]] == ["video-01", "video-02", "video-03"]
+    assert {each["audio_codec"] for each in result["files"]} == {"aac"}
+
+
+async def test_gif_becomes_a_file_without_sound(client: PipelineClient) -> None:
+    result = await client.request(f"https://x.com/a/status/{video_id('silent', serial=9)}")
+    assert result["status"] == "completed", result
+    (file,) = result["files"]
+    assert (file["format_id"], file["audio_codec"]) == ("http", None)
 
 
 async def test_equivalent_urls_share_one_video(client: PipelineClient) -> None:

@@ -9,6 +9,7 @@ from agents.platforms.configured.handler import ConfiguredPlatform
 from agents.platforms.interface import Platform
 from agents.platforms.reddit.handler import Reddit
 from agents.platforms.vimeo.handler import Vimeo
+from agents.platforms.x.handler import X
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Extraction, VideoRef
 from tests.integration.failure_samples import EngineHarness, engine_harness
@@ -21,11 +22,13 @@ PLATFORMS: dict[str, Platform] = {
     "reddit": Reddit(),
     "twitch": ConfiguredPlatform("twitch", settings_of("twitch")),
     "vimeo": Vimeo(),
+    "x": X(),
 }
 URLS = {
     "reddit": "https://www.reddit.com/r/clips/comments/{}/a_clip/",
     "twitch": "https://clips.twitch.tv/{}",
     "vimeo": "https://vimeo.com/{}",
+    "x": "https://x.com/someone/status/{}",
 }
 
 
@@ -80,6 +83,22 @@ async def read(harness: EngineHarness, site: str, scenario: str) -> Extraction:
                 ("https", "portrait-1080", 1080),
             },
         ),
+        (
+            "x",
+            "ok",
+            {
+                ("hls", "hls-900", 720),
+                ("hls", "hls-300", 360),
+                ("https", "http-632", 320),
+                ("https", "http-2176", 720),
+            },
+        ),
+        ("x", "silent", {("https", "http", 64)}),
+        (
+            "x",
+            "photo",
+            {(("https", f"video-0{number}", 720)) for number in (1, 2, 3)},
+        ),
     ],
 )
 async def test_page_offers_its_formats(
@@ -121,6 +140,13 @@ async def test_page_offers_its_formats(
         ("vimeo", "page.403", ErrorCode.RATE_LIMIT_IP_BLOCK),
         ("vimeo", "page.503", ErrorCode.NETWORK_SERVER),
         ("vimeo", "noformats", ErrorCode.CONTENT_NO_FORMATS),
+        ("x", "missing", ErrorCode.CONTENT_NOT_FOUND),
+        ("x", "blocked", ErrorCode.CONTENT_NOT_FOUND),
+        ("x", "private", ErrorCode.CONTENT_PRIVATE),
+        ("x", "adults", ErrorCode.CONTENT_LOGIN_REQUIRED),
+        ("x", "page.429", ErrorCode.RATE_LIMIT_API),
+        ("x", "page.503", ErrorCode.NETWORK_SERVER),
+        ("x", "noformats", ErrorCode.CONTENT_NO_FORMATS),
     ],
 )
 async def test_failure_has_its_error_code(
@@ -129,3 +155,15 @@ async def test_failure_has_its_error_code(
     with pytest.raises(ClipmillError) as caught:
         await read(harness, site, scenario)
     assert caught.value.code is code, (caught.value, caught.value.details)
+
+
+async def test_limited_post_of_x_is_read_from_the_api_of_embedded_posts(
+    harness: EngineHarness,
+) -> None:
+    video = PLATFORMS["x"].parse_url(URLS["x"].format(video_id("page.429", times=1)))
+    assert isinstance(video, VideoRef)
+    extraction = await PLATFORMS["x"].get_video_info(
+        video, harness.pool, egress="direct", deadline_seconds=30
+    )
+    sources = PLATFORMS["x"].get_media_sources(extraction)
+    assert "http-2176" in {each.format.format_id for each in sources}

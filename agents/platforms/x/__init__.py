@@ -1,0 +1,1 @@
+"""X, formerly Twitter: the videos and GIFs of posts."""
