@@ -80,6 +80,7 @@ async def test_post_of_bluesky_becomes_a_file(
 @pytest.mark.parametrize(
     ("platform", "url", "format_id"),
     [
+        ("instagram", f"https://instagram.com/share/reel/{video_id('ok', serial=9)}", "101v"),
         ("reddit", f"https://v.redd.it/{video_id('ok', serial=9)}", "fallback+dash-1"),
         ("twitch", f"https://clips.twitch.tv/{video_id('ok', serial=9)}", "1080"),
         ("vimeo", f"https://vimeo.com/{video_id('ok', serial=9)}", "http-720p"),
@@ -108,6 +109,12 @@ async def test_post_with_several_videos_has_all_of_them(client: PipelineClient) 
     assert result["status"] == "completed", result
     assert [each["format_id"] for each in result["files"]] == ["video-01", "video-02", "video-03"]
     assert {each["audio_codec"] for each in result["files"]} == {"aac"}
+
+
+async def test_post_of_instagram_has_its_pictures_and_video(client: PipelineClient) -> None:
+    result = await client.request(f"https://instagram.com/p/{video_id('photo', serial=9)}")
+    assert result["status"] == "completed", result
+    assert [each["format_id"] for each in result["files"]] == ["image-01", "video-02", "image-03"]
 
 
 async def test_gif_becomes_a_file_without_sound(client: PipelineClient) -> None:

@@ -6,25 +6,29 @@ import pytest
 import pytest_asyncio
 
 from agents.platforms.configured.handler import ConfiguredPlatform
+from agents.platforms.instagram.handler import Instagram
 from agents.platforms.interface import Platform
 from agents.platforms.reddit.handler import Reddit
 from agents.platforms.vimeo.handler import Vimeo
 from agents.platforms.x.handler import X
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import Extraction, VideoRef
+from schemas.video import Cookie, Extraction, VideoRef
 from tests.integration.failure_samples import EngineHarness, engine_harness
 from tests.site_settings import settings_of
 from tests.standin import video_id
+from tests.unit.agents.platforms.doubles import FakeAccount
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PLATFORMS: dict[str, Platform] = {
+    "instagram": Instagram(),
     "reddit": Reddit(),
     "twitch": ConfiguredPlatform("twitch", settings_of("twitch")),
     "vimeo": Vimeo(),
     "x": X(),
 }
 URLS = {
+    "instagram": "https://www.instagram.com/reel/{}/",
     "reddit": "https://www.reddit.com/r/clips/comments/{}/a_clip/",
     "twitch": "https://clips.twitch.tv/{}",
     "vimeo": "https://vimeo.com/{}",
@@ -93,6 +97,8 @@ async def read(harness: EngineHarness, site: str, scenario: str) -> Extraction:
                 ("https", "http-2176", 720),
             },
         ),
+        ("instagram", "ok", {("https", "101v", 720), ("https", "102v", 360)}),
+        ("instagram", "photo", {("https", "video-02", 720)}),
         ("x", "silent", {("https", "http", 64)}),
         (
             "x",
@@ -107,7 +113,7 @@ async def test_page_offers_its_formats(
     extraction = await read(harness, site, scenario)
     sources = PLATFORMS[site].get_media_sources(extraction)
     info = PLATFORMS[site].describe(post_of(site, scenario), extraction, sources)
-    assert video_id(scenario) in info.title
+    assert video_id(scenario) in f"{info.title} {info.description}"
     assert info.author.name
     pictures = {
         (each.protocol, each.format_id, each.smaller_side)
@@ -121,6 +127,11 @@ async def test_page_offers_its_formats(
 @pytest.mark.parametrize(
     ("site", "scenario", "code"),
     [
+        ("instagram", "missing", ErrorCode.CONTENT_NOT_FOUND),
+        ("instagram", "members", ErrorCode.CONTENT_LOGIN_REQUIRED),
+        ("instagram", "login", ErrorCode.RATE_LIMIT_API),
+        ("instagram", "page.429", ErrorCode.RATE_LIMIT_API),
+        ("instagram", "page.503", ErrorCode.NETWORK_SERVER),
         ("reddit", "page.404", ErrorCode.CONTENT_NOT_FOUND),
         ("reddit", "missing", ErrorCode.CONTENT_NOT_FOUND),
         ("reddit", "reviewing", ErrorCode.CONTENT_NOT_FOUND),
@@ -167,3 +178,47 @@ async def test_limited_post_of_x_is_read_from_the_api_of_embedded_posts(
     )
     sources = PLATFORMS["x"].get_media_sources(extraction)
     assert "http-2176" in {each.format.format_id for each in sources}
+
+
+PRIVATE_CODE = video_id("members") + "x" * 28
+"""Codes of private posts have 28 further characters."""
+
+
+async def test_post_of_instagram_for_followers_is_private(harness: EngineHarness) -> None:
+    video = PLATFORMS["instagram"].parse_url(URLS["instagram"].format(PRIVATE_CODE))
+    assert isinstance(video, VideoRef)
+    with pytest.raises(ClipmillError) as caught:
+        await PLATFORMS["instagram"].get_video_info(
+            video, harness.pool, egress="direct", deadline_seconds=30
+        )
+    assert caught.value.code is ErrorCode.CONTENT_PRIVATE
+
+
+async def test_login_of_instagram_shows_a_post_for_members(harness: EngineHarness) -> None:
+    cookie = Cookie(name="sessionid", value="secret", domain=".instagram.com")
+    extraction = await PLATFORMS["instagram"].get_video_info(
+        post_of("instagram", "members"),
+        harness.pool,
+        egress="direct",
+        deadline_seconds=30,
+        account=FakeAccount(cookie),
+    )
+    sources = PLATFORMS["instagram"].get_media_sources(extraction)
+    assert [each.format.format_id for each in sources] == ["101v", "102v"]
+    assert not extraction.cookies
+
+
+@pytest.mark.parametrize("scenario", ["photo", "photo.mute"])
+async def test_post_of_instagram_has_its_pictures(harness: EngineHarness, scenario: str) -> None:
+    post = video_id(scenario, param=3 if scenario == "photo" else 1)
+    video = PLATFORMS["instagram"].parse_url(f"https://www.instagram.com/p/{post}")
+    assert isinstance(video, VideoRef)
+    extraction = await PLATFORMS["instagram"].get_video_info(
+        video, harness.pool, egress="direct", deadline_seconds=30
+    )
+    sources = PLATFORMS["instagram"].get_media_sources(extraction)
+    pictures = [each.format for each in sources if not each.format.motion]
+    info = PLATFORMS["instagram"].describe(video, extraction, sources)
+    assert (info.content, info.missing_pictures) == ("photos", ())
+    assert {each.width for each in pictures} == {1080}
+    assert [each.picture for each in pictures] == ([1, 3] if scenario == "photo" else [1])

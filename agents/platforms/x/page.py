@@ -10,7 +10,7 @@ GONE = "The post does not exist"
 _PARTS_OF_ANY_POST = ("user", "full_text", "text", "created_at")
 
 
-class TwitterIE(StockTwitterIE):  # type: ignore[misc]  # yt-dlp has no types
+class TwitterIE(StockTwitterIE):
     """`yt_dlp.extractor.twitter.TwitterIE` that fails when the API has no such post.
 
     The class has the stock name because yt-dlp derives ``IE_NAME`` and ``ie_key()`` from it.

@@ -1,0 +1,1 @@
+"""Instagram: reels and posts, with all of their videos and pictures."""
