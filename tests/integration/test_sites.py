@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from agents.platforms.configured.handler import ConfiguredPlatform
+from agents.platforms.douyin.handler import Douyin
 from agents.platforms.instagram.handler import Instagram
 from agents.platforms.interface import Platform
 from agents.platforms.reddit.handler import Reddit
@@ -21,6 +22,7 @@ from tests.unit.agents.platforms.doubles import FakeAccount
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PLATFORMS: dict[str, Platform] = {
+    "douyin": Douyin(),
     "instagram": Instagram(),
     "reddit": Reddit(),
     "twitch": ConfiguredPlatform("twitch", settings_of("twitch")),
@@ -28,6 +30,7 @@ PLATFORMS: dict[str, Platform] = {
     "x": X(),
 }
 URLS = {
+    "douyin": "https://www.douyin.com/video/{}",
     "instagram": "https://www.instagram.com/reel/{}/",
     "reddit": "https://www.reddit.com/r/clips/comments/{}/a_clip/",
     "twitch": "https://clips.twitch.tv/{}",
@@ -97,6 +100,7 @@ async def read(harness: EngineHarness, site: str, scenario: str) -> Extraction:
                 ("https", "http-2176", 720),
             },
         ),
+        ("douyin", "ok", {("https", "h264_720p_800000", 720)}),
         ("instagram", "ok", {("https", "101v", 720), ("https", "102v", 360)}),
         ("instagram", "photo", {("https", "video-02", 720)}),
         ("x", "silent", {("https", "http", 64)}),
@@ -127,6 +131,11 @@ async def test_page_offers_its_formats(
 @pytest.mark.parametrize(
     ("site", "scenario", "code"),
     [
+        ("douyin", "missing", ErrorCode.CONTENT_NOT_FOUND),
+        ("douyin", "selfsee", ErrorCode.CONTENT_PRIVATE),
+        ("douyin", "members", ErrorCode.CONTENT_LOGIN_REQUIRED),
+        ("douyin", "page.429", ErrorCode.RATE_LIMIT_API),
+        ("douyin", "page.503", ErrorCode.NETWORK_SERVER),
         ("instagram", "missing", ErrorCode.CONTENT_NOT_FOUND),
         ("instagram", "members", ErrorCode.CONTENT_LOGIN_REQUIRED),
         ("instagram", "login", ErrorCode.RATE_LIMIT_API),
@@ -194,31 +203,49 @@ async def test_post_of_instagram_for_followers_is_private(harness: EngineHarness
     assert caught.value.code is ErrorCode.CONTENT_PRIVATE
 
 
-async def test_login_of_instagram_shows_a_post_for_members(harness: EngineHarness) -> None:
-    cookie = Cookie(name="sessionid", value="secret", domain=".instagram.com")
-    extraction = await PLATFORMS["instagram"].get_video_info(
-        post_of("instagram", "members"),
+@pytest.mark.parametrize(
+    ("site", "cookie", "formats"),
+    [
+        ("douyin", "s_v_web_id", ["h264_720p_800000"]),
+        ("instagram", "sessionid", ["101v", "102v"]),
+    ],
+)
+async def test_post_for_members_is_read_with_a_login(
+    harness: EngineHarness, site: str, cookie: str, formats: list[str]
+) -> None:
+    account = FakeAccount(Cookie(name=cookie, value="secret", domain=f".{site}.com"))
+    extraction = await PLATFORMS[site].get_video_info(
+        post_of(site, "members"),
         harness.pool,
         egress="direct",
         deadline_seconds=30,
-        account=FakeAccount(cookie),
+        account=account,
     )
-    sources = PLATFORMS["instagram"].get_media_sources(extraction)
-    assert [each.format.format_id for each in sources] == ["101v", "102v"]
+    sources = PLATFORMS[site].get_media_sources(extraction)
+    assert [each.format.format_id for each in sources] == formats
     assert not extraction.cookies
 
 
-@pytest.mark.parametrize("scenario", ["photo", "photo.mute"])
-async def test_post_of_instagram_has_its_pictures(harness: EngineHarness, scenario: str) -> None:
+@pytest.mark.parametrize(
+    ("site", "scenario", "pictures"),
+    [
+        ("douyin", "photo", [1, 2, 3]),
+        ("instagram", "photo", [1, 3]),
+        ("instagram", "photo.mute", [1]),
+    ],
+)
+async def test_post_has_its_pictures(
+    harness: EngineHarness, site: str, scenario: str, pictures: list[int]
+) -> None:
     post = video_id(scenario, param=3 if scenario == "photo" else 1)
-    video = PLATFORMS["instagram"].parse_url(f"https://www.instagram.com/p/{post}")
+    video = PLATFORMS[site].parse_url(URLS[site].format(post))
     assert isinstance(video, VideoRef)
-    extraction = await PLATFORMS["instagram"].get_video_info(
+    extraction = await PLATFORMS[site].get_video_info(
         video, harness.pool, egress="direct", deadline_seconds=30
     )
-    sources = PLATFORMS["instagram"].get_media_sources(extraction)
-    pictures = [each.format for each in sources if not each.format.motion]
-    info = PLATFORMS["instagram"].describe(video, extraction, sources)
+    sources = PLATFORMS[site].get_media_sources(extraction)
+    found = [each.format for each in sources if not each.format.motion]
+    info = PLATFORMS[site].describe(video, extraction, sources)
     assert (info.content, info.missing_pictures) == ("photos", ())
-    assert {each.width for each in pictures} == {1080}
-    assert [each.picture for each in pictures] == ([1, 3] if scenario == "photo" else [1])
+    assert {each.width for each in found} == {1080}
+    assert [each.picture for each in found] == pictures

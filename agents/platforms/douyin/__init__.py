@@ -1,0 +1,1 @@
+"""Douyin: videos and photo posts, with cookies of a browser."""
