@@ -142,13 +142,13 @@ async def test_check_without_urls_is_a_usage_error(check: Any) -> None:
     ("variables", "message"),
     [
         (
-            {"CLIPMILL_PLATFORMS": json.dumps({"x": SITES["hitrecord"] | {"extractors": ["Hit"]}})},
-            "platforms.x.extractors: yt-dlp has no extractor named Hit",
+            {"CLIPMILL_PLATFORMS": json.dumps({"site": SITES["hitrecord"] | {"extractors": ["Hit"]}})},
+            "platforms.site.extractors: yt-dlp has no extractor named Hit",
         ),
         (
             {
                 "CLIPMILL_PLATFORMS": json.dumps(
-                    {"x": SITES["hitrecord"] | {"hosts": ["www.tiktok.com"]}}
+                    {"site": SITES["hitrecord"] | {"hosts": ["www.tiktok.com"]}}
                 )
             },
             "Two platforms claim the host www.tiktok.com",
