@@ -13,7 +13,7 @@ from tests.standin.streams import stream_address
 from tests.standin.switches import Switches
 from tests.standin.wire import Reply, Request, text_reply
 
-DOMAINS = ("twitch.tv", "clips.twitchcdn.net")
+DOMAINS = ("twitch.tv", "assets.clips.twitchcdn.net")
 API = "gql.twitch.tv"
 FILES = "production.assets.clips.twitchcdn.net"
 
