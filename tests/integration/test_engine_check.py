@@ -142,7 +142,11 @@ async def test_check_without_urls_is_a_usage_error(check: Any) -> None:
     ("variables", "message"),
     [
         (
-            {"CLIPMILL_PLATFORMS": json.dumps({"site": SITES["hitrecord"] | {"extractors": ["Hit"]}})},
+            {
+                "CLIPMILL_PLATFORMS": json.dumps(
+                    {"site": SITES["hitrecord"] | {"extractors": ["Hit"]}}
+                )
+            },
             "platforms.site.extractors: yt-dlp has no extractor named Hit",
         ),
         (
