@@ -14,6 +14,7 @@ from obstore.store import S3Store
 
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
+from agents.storage.object_upload import Upload, Uploader
 from schemas.errors import ClipmillError, ErrorCode
 from tests.integration.test_storage_protocol import NAMES, publish
 from tests.storage_servers import (
@@ -138,12 +139,21 @@ async def test_server_without_tls_is_named(open_s3: Open, server: StorageServer)
 
 
 async def test_cancelled_upload_is_invisible(
-    open_s3: Open,
+    open_s3: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {**NAMES, "video_id": "cancelled"}
+    read_parts, begun = Uploader._parts, asyncio.Event()
+
+    async def slow_parts(uploader: Uploader, upload: Upload) -> AsyncIterator[bytes]:
+        async for part in read_parts(uploader, upload):
+            yield part
+            begun.set()
+            await asyncio.sleep(0.1)
+
+    monkeypatch.setattr(Uploader, "_parts", slow_parts)
     async with open_s3() as storage:
         upload = asyncio.ensure_future(publish(storage, bytes(4 * LARGE), video_id="cancelled"))
-        await asyncio.sleep(0.15)
+        await asyncio.wait_for(begun.wait(), 20)
         assert not upload.done()
         upload.cancel()
         with pytest.raises(asyncio.CancelledError):
