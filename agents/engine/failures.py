@@ -81,8 +81,8 @@ def _message(chain: list[BaseException]) -> str:
     own: list[Any] = [link for link in chain if hasattr(link, "orig_msg")]
     # `expected`: the extractor recognized the failure, and its text says more than the cause's.
     recognized = (link for link in own if getattr(link, "expected", False))
-    told = next(recognized, own[-1] if own else None)
-    text = str(chain[0]) if told is None else str(told.orig_msg)
+    link = next(recognized, own[-1] if own else None)
+    text = str(chain[0]) if link is None else str(link.orig_msg)
     return redact_message(text) or type(chain[0]).__name__
 
 

@@ -23,7 +23,7 @@ Write = Callable[[bytes], Awaitable[None]]
 """Receives the bytes in order."""
 
 
-class Received(msgspec.Struct, frozen=True, kw_only=True):
+class FetchedResource(msgspec.Struct, frozen=True, kw_only=True):
     """A resource that came completely.
 
     Attributes:
@@ -46,7 +46,7 @@ class ResourceFetcher(Protocol):
         *,
         hosts: tuple[str, ...],
         limits: FetchLimits,
-    ) -> Received:
+    ) -> FetchedResource:
         """Fetch a resource.
 
         Args:
@@ -84,7 +84,7 @@ class ResourceDownloader:
         *,
         hosts: tuple[str, ...],
         limits: FetchLimits,
-    ) -> Received:
+    ) -> FetchedResource:
         """See `ResourceFetcher.fetch_resource`."""
         extra = {} if byte_range is None else byte_range.headers()
         async with open_response(
@@ -112,7 +112,7 @@ class ResourceDownloader:
                     await write(chunk)
                 await self._bandwidth.consume(len(data))
             _check_complete(expected, decoder, size, host)
-            return Received(url=str(response.url), bytes=size)
+            return FetchedResource(url=str(response.url), bytes=size)
 
 
 def _check_complete(expected: ExpectedBody, decoder: Decoder, size: int, host: str) -> None:

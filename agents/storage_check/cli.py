@@ -15,7 +15,7 @@ from rich.table import Table
 
 from agents.access.storage import object_store_settings, open_storage
 from agents.storage_check.open_uploads import list_open_uploads, remove_upload
-from agents.storage_check.report import CheckResult, Report, State
+from agents.storage_check.report import CheckResult, State, StorageReport
 from agents.storage_check.signed_request import Login
 from schemas.errors import ClipmillError
 from streams.cli.errors import readable_errors
@@ -40,7 +40,7 @@ def check(as_json: bool) -> None:
         click.echo(msgspec.json.encode(report))
     else:
         _print(report)
-    sys.exit(0 if report.well else 1)
+    sys.exit(0 if report.healthy else 1)
 
 
 @storage.command()
@@ -79,7 +79,7 @@ def _readable_answers() -> Iterator[None]:
         raise click.ClickException(f"the store cannot be asked: {error}") from None
 
 
-async def check_storage(settings: Settings) -> Report:
+async def check_storage(settings: Settings) -> StorageReport:
     """Check the storage of the settings.
 
     Raises:
@@ -93,8 +93,8 @@ async def check_storage(settings: Settings) -> Report:
         from agents.storage_check.checks import check_object_store  # noqa: PLC0415
 
         checks, name = await check_object_store(store), store.url
-    is_well = all(each.state is not State.FAILED for each in checks)
-    return Report(storage=name, well=is_well, checks=tuple(checks))
+    is_healthy = all(each.state is not State.FAILED for each in checks)
+    return StorageReport(storage=name, healthy=is_healthy, checks=tuple(checks))
 
 
 async def _check_directory(settings: Settings) -> CheckResult:
@@ -108,7 +108,7 @@ async def _check_directory(settings: Settings) -> CheckResult:
     return CheckResult(name, State.OK, f"{free / 1e9:.1f} GB are free")
 
 
-def _print(report: Report) -> None:
+def _print(report: StorageReport) -> None:
     click.echo(f"storage {report.storage}")
     table = Table("check", "state", "found")
     for each in report.checks:

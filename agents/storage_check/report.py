@@ -27,15 +27,15 @@ class CheckResult(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class StorageReport(msgspec.Struct, frozen=True, kw_only=True):
     """Report of a check, as printed by ``--json``.
 
     Attributes:
         storage: URL or directory.
-        well: no check failed.
+        healthy: no check failed.
         checks: in the order in which they were made; after a failure the rest is not made.
     """
 
     storage: str
-    well: bool
+    healthy: bool
     checks: tuple[CheckResult, ...]

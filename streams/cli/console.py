@@ -14,7 +14,7 @@ from streams.client import RequestProducer
 from streams.cluster.shared_state import open_shared_state
 from streams.console.dead_letters import DeadLetters
 from streams.console.health.lag import LagReader, measure_lag
-from streams.console.jobs.runner import JobRunner
+from streams.console.jobs.runner import BulkJobRunner
 from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
 from streams.console.jobs.store import JobStore
 from streams.console.pipeline import Pipeline
@@ -74,7 +74,7 @@ async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address:
         indexing = DeadLetterFollower(settings.kafka, dead_letters.index)
         tasks = [group.create_task(each.follow()) for each in (follower, indexing)]
         if not settings.console.read_only:
-            tasks.append(group.create_task(JobRunner(jobs, store, producer).run()))
+            tasks.append(group.create_task(BulkJobRunner(jobs, store, producer).run()))
         click.echo(orjson.dumps({"ready": True, "console": url}))
         await stopped.wait()
         for task in tasks:

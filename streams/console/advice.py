@@ -14,7 +14,7 @@ SMALLER = "480p"
 """The quality of `RETRY_SMALLER`."""
 
 
-class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+class RetryAdvice(msgspec.Struct, frozen=True, kw_only=True):
     """A retry that may resolve the error.
 
     Attributes:
@@ -25,10 +25,10 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     options: Mapping[str, str] = MappingProxyType({})
 
 
-RECOVERIES: Mapping[str, Recovery] = MappingProxyType(
+RETRY_ADVICE: Mapping[str, RetryAdvice] = MappingProxyType(
     {
-        RETRY: Recovery(label="Retry as it is"),
-        RETRY_SMALLER: Recovery(
+        RETRY: RetryAdvice(label="Retry as it is"),
+        RETRY_SMALLER: RetryAdvice(
             label=f"Retry at {SMALLER}", options=MappingProxyType({"quality": SMALLER})
         ),
     }
@@ -56,7 +56,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     code: ErrorCode | None
     message: str
     actions: tuple[str, ...] = ()
-    recoveries: tuple[Recovery, ...] = ()
+    recoveries: tuple[RetryAdvice, ...] = ()
 
 
 def advice_of(row: RequestRow) -> Advice | None:
@@ -73,7 +73,9 @@ def advice_of(row: RequestRow) -> Advice | None:
         code=code,
         message=row.message or known.user_message,
         actions=known.suggested_actions if row.is_final else (),
-        recoveries=tuple(RECOVERIES[each] for each in known.recovery_options) if can_retry else (),
+        recoveries=tuple(RETRY_ADVICE[each] for each in known.recovery_options)
+        if can_retry
+        else (),
     )
 
 

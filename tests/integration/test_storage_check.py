@@ -12,7 +12,7 @@ from obstore.store import S3Store
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage_check.cli import check_storage, storage
 from agents.storage_check.open_uploads import list_open_uploads
-from agents.storage_check.report import Report, State
+from agents.storage_check.report import State, StorageReport
 from agents.storage_check.signed_request import Login
 from streams.settings import Settings
 from tests.storage_servers import (
@@ -44,7 +44,7 @@ def log_in(login: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def states(report: Report) -> dict[str, State]:
+def states(report: StorageReport) -> dict[str, State]:
     return {each.name: each.state for each in report.checks}
 
 
@@ -53,7 +53,7 @@ async def test_working_store_passes_and_nothing_remains(
 ) -> None:
     log_in(S3_LOGIN, monkeypatch)
     report = await check_storage(settings)
-    assert report.well
+    assert report.healthy
     assert report.storage == "s3://clips/media"
     assert states(report) == {
         "put an object": State.OK,
@@ -79,21 +79,21 @@ async def test_login_without_permission_fails_at_the_first_write(
 ) -> None:
     log_in(READER_LOGIN, monkeypatch)
     report = await check_storage(settings)
-    assert not report.well
+    assert not report.healthy
     assert states(report) == {"put an object": State.FAILED}
     assert "access is denied" in report.checks[0].text
 
 
 async def test_directory_is_checked_by_its_probe(tmp_path: Path) -> None:
     report = await check_storage(Settings(data_dir=tmp_path))
-    assert report.well
+    assert report.healthy
     assert states(report) == {"write and remove a file": State.OK}
 
 
 async def test_unusable_directory_fails(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("a file")
     report = await check_storage(Settings(data_dir=tmp_path))
-    assert not report.well
+    assert not report.healthy
 
 
 async def cancelled_upload(store: S3Store) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from agents.download.segments.decryption import KEY_BYTES
 from agents.manifests.segments import Resource, unreadable
-from agents.network.resource import Received, ResourceFetcher, Write
+from agents.network.resource import FetchedResource, ResourceFetcher, Write
 from agents.network.transfer import RESUMABLE, FetchLimits, Sleep, backoffs
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MediaSource
@@ -59,7 +59,7 @@ class TrackRequests:
                     raise
             await self.sleep(seconds)
 
-    async def stream(self, resource: Resource, write: Write) -> Received:
+    async def stream(self, resource: Resource, write: Write) -> FetchedResource:
         """Fetch a resource, once.
 
         Raises:

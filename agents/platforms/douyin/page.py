@@ -11,7 +11,7 @@ IMAGES_MAX = 100
 
 
 class DouyinIE(StockDouyinIE):
-    """`yt_dlp.extractor.tiktok.DouyinIE` that tells why there is no post.
+    """`yt_dlp.extractor.tiktok.DouyinIE` that raises the reason why a post is missing.
 
     The stock extractor asks for fresh cookies after every failure, be it a deleted post or a rate
     limit. The class has the stock name because yt-dlp derives ``IE_NAME`` and ``ie_key()`` from it.

@@ -47,7 +47,7 @@ FAILURES = failure_table(
             message_contains("exceeded the rate-limit"),
             f"{SITE} shows its login page instead of more posts",
         ),
-        # An answer without the post: Instagram tells visitors no more.
+        # An answer without the post: Instagram gives visitors no reason.
         FailureRow(
             "empty",
             ErrorCode.CONTENT_LOGIN_REQUIRED,

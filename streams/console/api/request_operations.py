@@ -18,7 +18,7 @@ from streams.console.api.shapes import (
     AcceptedRetry,
     EmptyBody,
     RequestHistory,
-    RequestPage,
+    RequestList,
     RetryBody,
     StateCounts,
 )
@@ -102,7 +102,7 @@ OPERATIONS = (
         name="listRequests",
         summary="Return a page of requests, newest first.",
         parameters=(*FILTER_PARAMETERS, *PAGE_PARAMETERS),
-        response=RequestPage,
+        response=RequestList,
         example={
             "requests": [ROW],
             "next": "requests?state=failed&limit=1&after=WzE3OTU5",

@@ -53,7 +53,7 @@ class RequestHistory(HistoryRequest, frozen=True, kw_only=True):
     events: tuple[HistoryEvent, ...]
 
 
-class RequestPage(msgspec.Struct, frozen=True, kw_only=True):
+class RequestList(msgspec.Struct, frozen=True, kw_only=True):
     """A page of requests, newest first.
 
     Attributes:

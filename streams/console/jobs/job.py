@@ -11,7 +11,7 @@ JobCommand = Literal["retry", "cancel"]
 JobState = Literal["running", "done", "stopped", "failed"]
 
 
-class Progress(msgspec.Struct, frozen=True):
+class ChunkResult(msgspec.Struct, frozen=True):
     """What one chunk has done.
 
     Attributes:
@@ -24,7 +24,7 @@ class Progress(msgspec.Struct, frozen=True):
     cursor: Cursor | None
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class BulkJob(msgspec.Struct, frozen=True, kw_only=True):
     """A bulk command. Times are epoch seconds.
 
     Attributes:
@@ -74,7 +74,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         options: dict[str, object] = msgspec.to_builtins(self.options)
         return options
 
-    def after(self, progress: Progress, now: float) -> "Job":
+    def after(self, progress: ChunkResult, now: float) -> "BulkJob":
         """Return the job after a chunk."""
         reasons = self.skipped.keys() | progress.skipped.keys()
         is_done = progress.cursor is None
@@ -92,15 +92,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             ended_at=now if is_done else None,
         )
 
-    def waiting(self, error: str, now: float) -> "Job":
+    def waiting(self, error: str, now: float) -> "BulkJob":
         """Return the job with the reason why its chunk has to be published again."""
         return msgspec.structs.replace(self, error=error, updated_at=now)
 
-    def ended(self, state: JobState, now: float, error: str | None = None) -> "Job":
+    def ended(self, state: JobState, now: float, error: str | None = None) -> "BulkJob":
         return msgspec.structs.replace(self, state=state, error=error, updated_at=now, ended_at=now)
 
 
-def job_to_json(job: Job) -> dict[str, object]:
+def job_to_json(job: BulkJob) -> dict[str, object]:
     """Return the fields of a job; times are RFC 3339."""
     return {
         "id": job.id,

@@ -7,7 +7,7 @@ import msgspec
 from schemas.commands import OptionChanges
 from streams.console.commands import new_id
 from streams.console.errors import CallError
-from streams.console.jobs.job import Job, JobCommand
+from streams.console.jobs.job import BulkJob, JobCommand
 from streams.console.jobs.selection import count_eligible
 from streams.console.jobs.store import JobStore
 from streams.history.rows import Cursor, RequestFilter
@@ -68,7 +68,7 @@ def find_matches(
     )
 
 
-def create_job(history: HistoryStore, jobs: JobStore, order: JobOrder, now: float) -> Job:
+def create_job(history: HistoryStore, jobs: JobStore, order: JobOrder, now: float) -> BulkJob:
     """Add the job of an order, and return it.
 
     Raises:
@@ -84,7 +84,7 @@ def create_job(history: HistoryStore, jobs: JobStore, order: JobOrder, now: floa
             f"{order.command} applies to {number} requests by now, and {order.expected} were "
             f"expected; confirm {number}"
         )
-    job = Job(
+    job = BulkJob(
         id=new_id(),
         command=order.command,
         wanted=order.wanted,

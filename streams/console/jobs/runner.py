@@ -13,7 +13,7 @@ from streams.client import RequestProducer
 from streams.cluster.connection import ClusterUnavailableError
 from streams.console.commands import publish_commands
 from streams.console.errors import BrokerTimeoutError
-from streams.console.jobs.job import Job, Progress
+from streams.console.jobs.job import BulkJob, ChunkResult
 from streams.console.jobs.selection import select
 from streams.console.jobs.store import JobStore, JobStoreError
 from streams.errors import OperatorError
@@ -33,7 +33,7 @@ class HistoryReplacedError(OperatorError):
     """The cursor of a job is of another history."""
 
 
-class JobRunner:
+class BulkJobRunner:
     """Runs the jobs of a store.
 
     Args:
@@ -80,7 +80,7 @@ class JobRunner:
         await asyncio.to_thread(self._jobs.update, job)
         return job.error is None
 
-    async def _after_chunk(self, job: Job) -> Job:
+    async def _after_chunk(self, job: BulkJob) -> BulkJob:
         try:
             progress = await self._publish_chunk(job)
         except (BrokerTimeoutError, ClusterUnavailableError) as error:
@@ -92,16 +92,16 @@ class JobRunner:
             return job.ended("failed", self._clock(), repr(error))
         return job.after(progress, self._clock())
 
-    async def _publish_chunk(self, job: Job) -> Progress:
+    async def _publish_chunk(self, job: BulkJob) -> ChunkResult:
         rows = await asyncio.to_thread(self._read_chunk, job)
         commands, skipped = select(job, rows)
         if commands:
             await publish_commands(self._producer, commands)
         is_last = len(rows) < CHUNK_REQUESTS
         cursor = None if is_last else Cursor(rows[-1].received_at, rows[-1].id)
-        return Progress(len(commands), skipped, cursor)
+        return ChunkResult(len(commands), skipped, cursor)
 
-    def _read_chunk(self, job: Job) -> list[RequestRow]:
+    def _read_chunk(self, job: BulkJob) -> list[RequestRow]:
         if self._history.origin() != job.origin:
             raise HistoryReplacedError(
                 "the history was emptied since, because the topics are others; create a new job"

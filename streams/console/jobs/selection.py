@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from schemas.commands import Cancel, Retry
 from streams.client import BATCH_FINISHED
-from streams.console.jobs.job import Job, JobCommand
+from streams.console.jobs.job import BulkJob, JobCommand
 from streams.history.changes import STATES
 from streams.history.rows import RequestRow
 
@@ -33,7 +33,7 @@ def count_eligible(command: JobCommand, counts: Mapping[str, int], open_batches:
     )
 
 
-def skip_reason(job: Job, row: RequestRow) -> str | None:
+def skip_reason(job: BulkJob, row: RequestRow) -> str | None:
     """Return why a job skips a request, None if its command applies.
 
     Members of a batch match on their own; a command for the batch would apply to all of them.
@@ -49,7 +49,7 @@ def skip_reason(job: Job, row: RequestRow) -> str | None:
     return "batch" if row.state == BATCH_FINISHED else None
 
 
-def select(job: Job, rows: Sequence[RequestRow]) -> tuple[list[Cancel | Retry], dict[str, int]]:
+def select(job: BulkJob, rows: Sequence[RequestRow]) -> tuple[list[Cancel | Retry], dict[str, int]]:
     """Return the commands for these requests, and the number of the others by reason.
 
     The same job and requests make the same commands, so a chunk may be published again: the ledger
@@ -66,12 +66,12 @@ def select(job: Job, rows: Sequence[RequestRow]) -> tuple[list[Cancel | Retry], 
     return commands, dict(skipped)
 
 
-def _prefix(job: Job) -> str:
+def _prefix(job: BulkJob) -> str:
     """Return the prefix of the ids of the requests that a job creates."""
     return f"{job.id}-"
 
 
-def _command(job: Job, request_id: str) -> Cancel | Retry:
+def _command(job: BulkJob, request_id: str) -> Cancel | Retry:
     digest = hashlib.sha256(request_id.encode()).hexdigest()[:DIGEST_CHARACTERS]
     name = _prefix(job) + digest
     if job.command == "cancel":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from schemas.codec import decode, encode
-from streams.console.jobs.job import Job
+from streams.console.jobs.job import BulkJob
 from streams.errors import OperatorError
 from streams.file_lock import FileLock
 from streams.sqlite_file import SqliteFile
@@ -75,14 +75,14 @@ class JobStore:
             "move the file away, and its jobs with it"
         )
 
-    def add(self, job: Job) -> None:
+    def add(self, job: BulkJob) -> None:
         """Add a job; forget the oldest ended ones beyond `JOBS_MAX`."""
         with self._file.transaction() as db:
             values = (job.id, job.state, encode(job))
             db.execute("INSERT INTO job (id, state, body) VALUES (?, ?, ?)", values)
             db.execute(_PRUNE, (JOBS_MAX,))
 
-    def update(self, job: Job) -> None:
+    def update(self, job: BulkJob) -> None:
         """Store the progress of a job; one that was stopped meanwhile stays so."""
         with self._file.transaction() as db:
             stored = _find(db, job.id)
@@ -90,7 +90,7 @@ class JobStore:
                 job = job.ended(stored.state, stored.updated_at)
             _write(db, job)
 
-    def stop(self, job_id: str, now: float) -> Job | None:
+    def stop(self, job_id: str, now: float) -> BulkJob | None:
         """Stop a job, unless it has ended; return it, None if there is none of this id."""
         with self._file.transaction() as db:
             job = _find(db, job_id)
@@ -99,26 +99,26 @@ class JobStore:
                 _write(db, job)
         return job
 
-    def job(self, job_id: str) -> Job | None:
+    def job(self, job_id: str) -> BulkJob | None:
         return next(iter(self._jobs("WHERE id = ?", (job_id,))), None)
 
-    def first_running(self) -> Job | None:
+    def first_running(self) -> BulkJob | None:
         """Return the oldest job that is running."""
         return next(iter(self._jobs("WHERE state = 'running' ORDER BY number LIMIT 1")), None)
 
-    def latest(self, limit: int) -> list[Job]:
+    def latest(self, limit: int) -> list[BulkJob]:
         """Return the latest jobs, newest first."""
         return self._jobs("ORDER BY number DESC LIMIT ?", (limit,))
 
-    def _jobs(self, clause: str, values: Sequence[Any] = ()) -> list[Job]:
+    def _jobs(self, clause: str, values: Sequence[Any] = ()) -> list[BulkJob]:
         rows = self._file.rows(f"SELECT body FROM job {clause}", values)  # noqa: S608  (constants)
-        return [decode(body, Job) for (body,) in rows]
+        return [decode(body, BulkJob) for (body,) in rows]
 
 
-def _find(db: sqlite3.Connection, job_id: str) -> Job | None:
+def _find(db: sqlite3.Connection, job_id: str) -> BulkJob | None:
     row = db.execute("SELECT body FROM job WHERE id = ?", (job_id,)).fetchone()
-    return None if row is None else decode(row[0], Job)
+    return None if row is None else decode(row[0], BulkJob)
 
 
-def _write(db: sqlite3.Connection, job: Job) -> None:
+def _write(db: sqlite3.Connection, job: BulkJob) -> None:
     db.execute("UPDATE job SET state = ?, body = ? WHERE id = ?", (job.state, encode(job), job.id))

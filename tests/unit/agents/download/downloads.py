@@ -15,7 +15,7 @@ from agents.download.verification import FileVerifier
 from agents.media.facts import Answer, TrackFile
 from agents.media.prober import Probe
 from agents.media.remuxer import Remux
-from agents.network.resource import Received
+from agents.network.resource import FetchedResource
 from agents.platforms.registry import Platforms
 from agents.storage.interface import Storage
 from streams.stage import StageContext
@@ -46,7 +46,7 @@ async def no_wait(_seconds: float) -> None:
 class WholeFiles:
     """Base of downloaders of whole files."""
 
-    async def fetch_resource(self, *_args: Any, **_options: Any) -> Received:
+    async def fetch_resource(self, *_args: Any, **_options: Any) -> FetchedResource:
         raise AssertionError("no track is expected")
 
 

@@ -8,7 +8,7 @@ from schemas.error_catalog import MESSAGES
 from schemas.errors import ErrorCode
 from schemas.signals import BREAKER, INTAKE, BreakerState, IntakeSignal
 from streams.cluster.shared_state import SharedState
-from streams.console.advice import RECOVERIES, advice_of, commands_of
+from streams.console.advice import RETRY_ADVICE, advice_of, commands_of
 from streams.console.waits import waiting_reasons
 from streams.history.changes import Event
 from tests.unit.streams.console.rows import row_with
@@ -18,7 +18,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def test_every_recovery_option_of_the_catalogue_has_a_retry() -> None:
     offered = {each for message in MESSAGES.values() for each in message.recovery_options}
-    assert offered == set(RECOVERIES)
+    assert offered == set(RETRY_ADVICE)
 
 
 @pytest.mark.parametrize(

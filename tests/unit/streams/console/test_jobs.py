@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from streams.console.jobs.runner import JobRunner
+from streams.console.jobs.runner import BulkJobRunner
 from tests.unit.streams.console.consoles import CHANGES, HOSTILE, Console, running_console
 from tests.unit.streams.console.jobs.harness import failed
 from tests.unit.streams.console.test_pages import OWN, Links
@@ -13,7 +13,7 @@ API = "/api/v1/jobs"
 
 async def run_jobs(client: Console) -> None:
     services = client.services
-    runner = JobRunner(services.jobs, services.store, services.producer)
+    runner = BulkJobRunner(services.jobs, services.store, services.producer)
     while await runner.run_chunk():
         pass
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from schemas.commands import Cancel, Command, Retry
-from streams.console.jobs.job import Job
+from streams.console.jobs.job import BulkJob
 from streams.console.jobs.planning import JobOrder, create_job
-from streams.console.jobs.runner import JobRunner
+from streams.console.jobs.runner import BulkJobRunner
 from streams.console.jobs.store import JobStore
 from streams.history.changes import RequestChange
 from streams.history.rows import RequestFilter
@@ -61,17 +61,17 @@ class JobHarness:
         self._records += len(records)
         self.history.apply("audit", records, {}, self.history.open_generation("cluster"))
 
-    def create(self, command: str, wanted: RequestFilter | None = None, **order: Any) -> Job:
+    def create(self, command: str, wanted: RequestFilter | None = None, **order: Any) -> BulkJob:
         values = {"command": command, "wanted": wanted or RequestFilter(), "by": "ann", **order}
         return create_job(self.history, self.jobs, JobOrder(**values), NOW)
 
-    def job(self, job_id: str) -> Job:
+    def job(self, job_id: str) -> BulkJob:
         job = self.jobs.job(job_id)
         assert job is not None
         return job
 
-    def runner(self, producer: RecordingProducer | None = None) -> JobRunner:
-        return JobRunner(self.jobs, self.history, producer or self.producer, clock=lambda: NOW)
+    def runner(self, producer: RecordingProducer | None = None) -> BulkJobRunner:
+        return BulkJobRunner(self.jobs, self.history, producer or self.producer, clock=lambda: NOW)
 
     async def run(self, producer: RecordingProducer | None = None) -> None:
         """Run chunks until no job can go on."""
