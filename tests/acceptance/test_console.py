@@ -109,12 +109,11 @@ async def test_dead_letters_are_replayed_and_resolved_over_the_api(tmp_path: Pat
             await asyncio.to_thread(worker.terminate)
             await pipeline.start_worker("all")
             order = {"filter": {"code": "system"}}
-            replay = "deadletters/replay"
-            dry_run = await call(session, "POST", f"{replay}/dry-run", order)
+            dry_run = await call(session, "POST", "replay/dry-run", order)
             assert set(dry_run["ids"]) == {ids["a"], ids["b"]}
             assert dry_run["skipped"] == {"resolved: requires --force": 1}
-            await call(session, "POST", replay, order)
-            await read_until(session, replay, lambda it: it["replay"]["state"] == "finished")
+            await call(session, "POST", "replay", order)
+            await read_until(session, "replay", lambda it: it["replay"]["state"] == "finished")
             assert await states(session, "a/replay-1", "b/replay-1") == ["completed"] * 2
             marked = await read_until(
                 session, "deadletters?state=replayed", lambda it: it["count"] == 2

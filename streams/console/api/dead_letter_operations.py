@@ -168,7 +168,7 @@ OPERATIONS = (
     ),
     Operation(
         method="get",
-        path="/deadletters/replay",
+        path="/replay",
         name="showReplay",
         summary="Return the running replay of this console, or the last one.",
         response=LatestReplay,
@@ -176,7 +176,7 @@ OPERATIONS = (
     ),
     Operation(
         method="post",
-        path="/deadletters/replay",
+        path="/replay",
         name="replayDeadLetters",
         summary="Replay dead letters: `ids`, or those that match `filter`.",
         body=Body(
@@ -190,7 +190,7 @@ OPERATIONS = (
     ),
     Operation(
         method="post",
-        path="/deadletters/replay/dry-run",
+        path="/replay/dry-run",
         name="dryRunReplay",
         summary="Return what a replay would do; takes the same body, and publishes nothing.",
         body=Body(

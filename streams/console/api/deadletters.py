@@ -33,9 +33,9 @@ class DeadLetterApi:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get(f"{ROOT}/deadletters", self.list_dead_letters)
-        router.add_get(f"{ROOT}/deadletters/replay", self.show_replay)
-        router.add_post(f"{ROOT}/deadletters/replay", self.replay)
-        router.add_post(f"{ROOT}/deadletters/replay/dry-run", self.dry_run)
+        router.add_get(f"{ROOT}/replay", self.show_replay)
+        router.add_post(f"{ROOT}/replay", self.replay)
+        router.add_post(f"{ROOT}/replay/dry-run", self.dry_run)
         router.add_get(f"{ROOT}/deadletters/{{id}}", self.show)
         router.add_post(f"{ROOT}/deadletters/{{id}}/resolve", self.resolve)
 

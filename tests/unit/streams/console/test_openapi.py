@@ -1,5 +1,6 @@
 """The OpenAPI document is valid, and names exactly the routes of the API."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,17 @@ def test_every_route_is_declared_and_every_declaration_is_served(tmp_path: Path)
 
 def test_names_of_operations_are_unique() -> None:
     assert len({each.name for each in OPERATIONS}) == len(OPERATIONS)
+
+
+def test_no_path_matches_the_template_of_another() -> None:
+    templates = {each: re.sub(r"\{\w+\}", "[^/]+", each) for each in DOCUMENT["paths"]}
+    matches = [
+        (path, other)
+        for path in templates
+        for other, pattern in templates.items()
+        if path != other and re.fullmatch(pattern, path)
+    ]
+    assert matches == []
 
 
 def resolved(schema: object) -> Draft202012Validator:

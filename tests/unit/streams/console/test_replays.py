@@ -30,7 +30,7 @@ async def test_dry_run_says_what_would_be_replayed_and_why_not(
     tmp_path: Path, order: dict[str, object], ids: list[int], skipped: dict[str, int]
 ) -> None:
     async with console(tmp_path) as client:
-        response = await client.post("/api/v1/deadletters/replay/dry-run", json=order)
+        response = await client.post("/api/v1/replay/dry-run", json=order)
         body = await response.json()
         assert client.dead_letters.plans == []
     assert response.status == 200
@@ -64,13 +64,13 @@ async def test_unusable_order_is_rejected(
     tmp_path: Path, order: dict[str, object], status: int, message: str
 ) -> None:
     async with console(tmp_path) as client:
-        response = await client.post("/api/v1/deadletters/replay", json=order)
+        response = await client.post("/api/v1/replay", json=order)
         assert (response.status, client.dead_letters.plans) == (status, [])
         assert message in (await response.json())["error"]["message"]
 
 
 async def replay_of(client: Console) -> Any:
-    return (await (await client.get("/api/v1/deadletters/replay")).json())["replay"]
+    return (await (await client.get("/api/v1/replay")).json())["replay"]
 
 
 async def ended_replay(client: Console) -> Any:
@@ -84,11 +84,11 @@ async def ended_replay(client: Console) -> Any:
 async def test_one_replay_runs_at_a_time_and_shows_its_progress(tmp_path: Path) -> None:
     async with console(tmp_path) as client:
         assert await replay_of(client) is None
-        response = await client.post("/api/v1/deadletters/replay", json={"filter": {}})
+        response = await client.post("/api/v1/replay", json={"filter": {}})
         assert response.status == 202
         job = await replay_of(client)
         assert (job["state"], job["replayed"], job["expected"]) == ("running", 1, 2)
-        refused = await client.post("/api/v1/deadletters/replay", json={"filter": {}})
+        refused = await client.post("/api/v1/replay", json={"filter": {}})
         assert refused.status == 409
         assert "1 of 2 replayed" in await refused.text()
         page = await (await client.get("/replay")).text()
@@ -101,7 +101,7 @@ async def test_one_replay_runs_at_a_time_and_shows_its_progress(tmp_path: Path) 
 
 async def test_failed_replay_says_why(tmp_path: Path) -> None:
     async with console(tmp_path) as client:
-        await client.post("/api/v1/deadletters/replay", json={"filter": {}})
+        await client.post("/api/v1/replay", json={"filter": {}})
         client.dead_letters.error = ReplayFencedError("another replay was started")
         job = await ended_replay(client)
         assert (job["state"], job["error"]) == ("failed", "another replay was started")
@@ -121,7 +121,7 @@ async def test_replay_that_cannot_begin_is_refused(
 ) -> None:
     async with console(tmp_path) as client:
         client.dead_letters.error = error
-        response = await client.post("/api/v1/deadletters/replay", json={"filter": {}})
+        response = await client.post("/api/v1/replay", json={"filter": {}})
         assert response.status == status
         assert (await response.json())["error"]["message"] == str(error)
         assert await replay_of(client) is None
