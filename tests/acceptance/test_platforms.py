@@ -81,6 +81,7 @@ async def test_post_of_bluesky_becomes_a_file(
     ("platform", "url", "format_id"),
     [
         ("douyin", f"https://v.douyin.com/{video_id('ok', serial=9)}", "h264_720p_800000"),
+        ("facebook", f"https://fb.watch/{video_id('ok', serial=9)}", "0+1"),
         ("instagram", f"https://instagram.com/share/reel/{video_id('ok', serial=9)}", "101v"),
         ("reddit", f"https://v.redd.it/{video_id('ok', serial=9)}", "fallback+dash-1"),
         ("twitch", f"https://clips.twitch.tv/{video_id('ok', serial=9)}", "1080"),

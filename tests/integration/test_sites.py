@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from agents.platforms.configured.handler import ConfiguredPlatform
 from agents.platforms.douyin.handler import Douyin
+from agents.platforms.facebook.handler import Facebook
 from agents.platforms.instagram.handler import Instagram
 from agents.platforms.interface import Platform
 from agents.platforms.reddit.handler import Reddit
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PLATFORMS: dict[str, Platform] = {
     "douyin": Douyin(),
+    "facebook": Facebook(),
     "instagram": Instagram(),
     "reddit": Reddit(),
     "twitch": ConfiguredPlatform("twitch", settings_of("twitch")),
@@ -31,6 +33,7 @@ PLATFORMS: dict[str, Platform] = {
 }
 URLS = {
     "douyin": "https://www.douyin.com/video/{}",
+    "facebook": "https://www.facebook.com/reel/{}",
     "instagram": "https://www.instagram.com/reel/{}/",
     "reddit": "https://www.reddit.com/r/clips/comments/{}/a_clip/",
     "twitch": "https://clips.twitch.tv/{}",
@@ -101,6 +104,11 @@ async def read(harness: EngineHarness, site: str, scenario: str) -> Extraction:
             },
         ),
         ("douyin", "ok", {("https", "h264_720p_800000", 720)}),
+        (
+            "facebook",
+            "ok",
+            {("https", "hd", 0), ("https", "sd", 0), ("dash", "0", 64)},
+        ),
         ("instagram", "ok", {("https", "101v", 720), ("https", "102v", 360)}),
         ("instagram", "photo", {("https", "video-02", 720)}),
         ("x", "silent", {("https", "http", 64)}),
@@ -136,6 +144,10 @@ async def test_page_offers_its_formats(
         ("douyin", "members", ErrorCode.CONTENT_LOGIN_REQUIRED),
         ("douyin", "page.429", ErrorCode.RATE_LIMIT_API),
         ("douyin", "page.503", ErrorCode.NETWORK_SERVER),
+        ("facebook", "missing", ErrorCode.CONTENT_NOT_FOUND),
+        ("facebook", "private", ErrorCode.CONTENT_LOGIN_REQUIRED),
+        ("facebook", "page.429", ErrorCode.RATE_LIMIT_API),
+        ("facebook", "page.503", ErrorCode.NETWORK_SERVER),
         ("instagram", "missing", ErrorCode.CONTENT_NOT_FOUND),
         ("instagram", "members", ErrorCode.CONTENT_LOGIN_REQUIRED),
         ("instagram", "login", ErrorCode.RATE_LIMIT_API),
@@ -207,6 +219,7 @@ async def test_post_of_instagram_for_followers_is_private(harness: EngineHarness
     ("site", "cookie", "formats"),
     [
         ("douyin", "s_v_web_id", ["h264_720p_800000"]),
+        ("facebook", "xs", ["0", "1", "sd", "hd"]),
         ("instagram", "sessionid", ["101v", "102v"]),
     ],
 )

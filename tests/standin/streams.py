@@ -49,6 +49,11 @@ def answer_stream(request: Request) -> Reply | None:
     return Reply(200, whole(body), (("Content-Type", media_type),), kind="media")
 
 
+def dash_manifest() -> str:
+    """The manifest of the DASH stream, as pages embed it."""
+    return _files("dash")[_NAMES["dash"]].decode()
+
+
 @cache
 def _files(kind: str) -> Files:
     if kind == "dash":

@@ -1,0 +1,1 @@
+"""Facebook: reels and videos that are public."""
