@@ -4,13 +4,14 @@
 2. A file of both has one container: sound of the picture's kind of container comes first. For
    ``container=webm`` it is the only choice.
 3. ``max_bytes`` limits picture and sound together.
-4. Clean formats before watermarked ones, whole files before segments, then the best sound.
+4. Clean formats before watermarked ones, sound alone before that of a video, whole files before
+   segments, then the best sound.
 """
 
 from collections.abc import Sequence
 
 from agents.formats.refusals import too_large
-from agents.formats.sound_selection import CONTAINERS, best_first
+from agents.formats.sound_selection import CONTAINERS, best_first, is_sound
 from schemas.request import Options
 from schemas.video import VideoFormat
 
@@ -63,6 +64,8 @@ def choose_joined_sound(
             each.preference < 0,
             is_webm(each) != is_webm(picture),
             each.watermarked,
+            # A video whose sound alone is used costs the transfer of its picture.
+            not is_sound(each),
             each.protocol != "https",
             -each.preference,
             best_first(each),

@@ -37,6 +37,11 @@ CHOICES: dict[str, tuple[tuple[VideoFormat, ...], Options, str]] = {
         Options(),
         "v+opus",
     ),
+    "sound alone before that of a whole video": (
+        (picture("v", 1080), video("whole", 360), sound("part", protocol="hls")),
+        Options(),
+        "v+part",
+    ),
     "other sound when the container has none": ((picture("v", **WEBM), AAC), Options(), "v+aac"),
     "WebM on demand": (
         (picture("v", 1080), picture("w", **WEBM), AAC, OPUS_160),
