@@ -27,6 +27,8 @@ NO_IMPERSONATION = (
     " this yt-dlp does not support its version; install the version that clipmill requires"
 )
 
+NO_JAVASCRIPT = "YouTube is read without logins, and without videos that are made for kids"
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Report of a check, as printed by ``--json``.
@@ -131,6 +133,7 @@ def _print(report: Report) -> None:
     click.echo(f"impersonation {hint}")
     solver = "the compiled library" if report.native_proof_of_work else "Python, which is slow"
     click.echo(f"proof of work is computed by {solver}")
+    click.echo(f"JavaScript is not run: {NO_JAVASCRIPT}")
     open_console().print(_table(report.results))
 
 

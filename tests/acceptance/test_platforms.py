@@ -15,6 +15,7 @@ from tests.site_settings import settings_of
 from tests.standin import expected_media, video_id
 from tests.standin.media_marks import beeps, flashes
 from tests.standin.other_sites import FILES
+from tests.standin.youtube import short_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,6 +93,7 @@ async def test_post_of_bluesky_becomes_a_file(
             "dash-akfire_interconnect_quic-0+dash-akfire_interconnect_quic-1",
         ),
         ("x", f"https://x.com/a/status/{video_id('ok', serial=9)}", "http-2176"),
+        ("youtube", f"https://youtu.be/{short_id(video_id('ok', serial=9))}", "136+140"),
     ],
 )
 async def test_post_becomes_a_playable_file(

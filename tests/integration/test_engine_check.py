@@ -106,6 +106,7 @@ async def test_without_json_the_report_is_a_table(check: Any) -> None:
     for word in ("yt-dlp ", "impersonation available", "the installation", "ok", "not_found"):
         assert word in found.output
     assert "proof of work is computed by" in found.output
+    assert "JavaScript is not run: YouTube is read without logins" in found.output
     assert found.errors == ""
 
 

@@ -13,11 +13,13 @@ from agents.platforms.interface import Platform
 from agents.platforms.reddit.handler import Reddit
 from agents.platforms.vimeo.handler import Vimeo
 from agents.platforms.x.handler import X
+from agents.platforms.youtube.handler import YouTube
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Cookie, Extraction, VideoRef
 from tests.integration.failure_samples import EngineHarness, engine_harness
 from tests.site_settings import settings_of
 from tests.standin import video_id
+from tests.standin.youtube import short_id
 from tests.unit.agents.platforms.doubles import FakeAccount
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,6 +32,7 @@ PLATFORMS: dict[str, Platform] = {
     "twitch": ConfiguredPlatform("twitch", settings_of("twitch")),
     "vimeo": Vimeo(),
     "x": X(),
+    "youtube": YouTube(),
 }
 URLS = {
     "douyin": "https://www.douyin.com/video/{}",
@@ -39,6 +42,7 @@ URLS = {
     "twitch": "https://clips.twitch.tv/{}",
     "vimeo": "https://vimeo.com/{}",
     "x": "https://x.com/someone/status/{}",
+    "youtube": "https://www.youtube.com/shorts/{}",
 }
 
 
@@ -49,7 +53,8 @@ async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Eng
 
 
 def post_of(site: str, scenario: str) -> VideoRef:
-    found = PLATFORMS[site].parse_url(URLS[site].format(video_id(scenario)))
+    post = short_id(video_id(scenario)) if site == "youtube" else video_id(scenario)
+    found = PLATFORMS[site].parse_url(URLS[site].format(post))
     assert isinstance(found, VideoRef)
     return found
 
@@ -111,6 +116,11 @@ async def read(harness: EngineHarness, site: str, scenario: str) -> Extraction:
         ),
         ("instagram", "ok", {("https", "101v", 720), ("https", "102v", 360)}),
         ("instagram", "photo", {("https", "video-02", 720)}),
+        (
+            "youtube",
+            "ok",
+            {("https", "136", 720)},
+        ),
         ("x", "silent", {("https", "http", 64)}),
         (
             "x",
@@ -179,6 +189,13 @@ async def test_page_offers_its_formats(
         ("x", "page.429", ErrorCode.RATE_LIMIT_API),
         ("x", "page.503", ErrorCode.NETWORK_SERVER),
         ("x", "noformats", ErrorCode.CONTENT_NO_FORMATS),
+        ("youtube", "missing", ErrorCode.CONTENT_NOT_FOUND),
+        ("youtube", "private", ErrorCode.CONTENT_PRIVATE),
+        ("youtube", "age", ErrorCode.CONTENT_AGE_RESTRICTED),
+        ("youtube", "captcha", ErrorCode.RATE_LIMIT_IP_BLOCK),
+        ("youtube", "blocked", ErrorCode.RATE_LIMIT_API),
+        ("youtube", "page.429", ErrorCode.RATE_LIMIT_API),
+        ("youtube", "page.503", ErrorCode.NETWORK_SERVER),
     ],
 )
 async def test_failure_has_its_error_code(

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from tests.standin import bluesky, douyin, facebook, instagram, reddit, twitch, vimeo, x
+from tests.standin import bluesky, douyin, facebook, instagram, reddit, twitch, vimeo, x, youtube
 from tests.standin.ids import case_of_id
 from tests.standin.links import Issue, image_url, media_url
 from tests.standin.media_shapes import shape_of
@@ -33,7 +33,17 @@ HITRECORD_MEDIA = "media.hitrecord.org"
 HITRECORD_SHORT = "go.hitrecord.org"
 ELSEWHERE = "files.elsewhere.example"
 ELSEWHERE_API = "clips.elsewhere.example"
-SITES: tuple[ModuleType, ...] = (bluesky, douyin, facebook, instagram, reddit, twitch, vimeo, x)
+SITES: tuple[ModuleType, ...] = (
+    bluesky,
+    douyin,
+    facebook,
+    instagram,
+    reddit,
+    twitch,
+    vimeo,
+    x,
+    youtube,
+)
 """Sites with a module of their own: ``DOMAINS``, and ``answer(request, switches)``."""
 
 DOMAINS = (

@@ -14,6 +14,8 @@ from tests.standin.wire import Reply, Request, text_reply, whole
 
 MOVIE = Marked(seconds=10.0, marks=(0.4, 5.6, 9.6), group=30, late=2)
 SILENT = Marked(seconds=10.0, marks=MOVIE.marks, group=30, audio="")
+SOUND = Marked(seconds=10.0, marks=MOVIE.marks, video="")
+_MOVIES = {"file": MOVIE, "silent": SILENT, "sound": SOUND}
 MASTER = """#EXTM3U
 #EXT-X-VERSION:7
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="sound",DEFAULT=YES,URI="sound.m3u8"
@@ -23,8 +25,14 @@ small.m3u8
 #EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=720x1280,CODECS="avc1.4d400a,mp4a.40.2",AUDIO="a"
 large.m3u8
 """
-_PATH = re.compile(r"/streams/(?P<kind>hls|dash|file|silent)/(?P<name>[a-z0-9.-]{1,60})")
-_NAMES = {"hls": "master.m3u8", "dash": "media.mpd", "file": "movie.mp4", "silent": "silent.mp4"}
+_PATH = re.compile(r"/streams/(?P<kind>hls|dash|file|silent|sound)/(?P<name>[a-z0-9.-]{1,60})")
+_NAMES = {
+    "hls": "master.m3u8",
+    "dash": "media.mpd",
+    "file": "movie.mp4",
+    "silent": "silent.mp4",
+    "sound": "sound.mp4",
+}
 _TYPES = {
     "m3u8": "application/vnd.apple.mpegurl",
     "mpd": "application/dash+xml",
@@ -33,7 +41,7 @@ _TYPES = {
 
 
 def stream_address(kind: str, host: str) -> str:
-    """The URL of the manifest, or of the movie as one ``file``, which may be ``silent``."""
+    """The URL of the manifest, or of the movie as one ``file``, ``silent`` or ``sound`` alone."""
     return f"https://{host}/streams/{kind}/{_NAMES[kind]}"
 
 
@@ -58,12 +66,12 @@ def dash_manifest() -> str:
 def _files(kind: str) -> Files:
     if kind == "dash":
         return dash(MOVIE)
-    if kind in {"file", "silent"}:
-        return {_NAMES[kind]: marked(MOVIE if kind == "file" else SILENT)}
+    if kind in _MOVIES:
+        return {_NAMES[kind]: marked(_MOVIES[kind])}
     parts = {
         "small": encrypted(hls(MOVIE, TS), explicit=False, rotate=True),
         "large": hls(SILENT, FMP4),
-        "sound": hls(Marked(seconds=10.0, marks=MOVIE.marks, video=""), FMP4),
+        "sound": hls(SOUND, FMP4),
     }
     made = {"master.m3u8": MASTER.encode()}
     for name, files in parts.items():

@@ -1,0 +1,1 @@
+"""YouTube: videos and Shorts, as far as they need no JavaScript runtime."""

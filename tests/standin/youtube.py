@@ -1,0 +1,121 @@
+"""YouTube as far as yt-dlp's extractor uses it without JavaScript: pages, and the player's API.
+
+Ids have eleven characters: `short_id` is the stand-in's id in them. Of posts it has ``ok``; of
+pages the statuses (of the API), ``missing``, ``private``, ``age``, ``captcha`` (a check for bots)
+and ``blocked`` (a limited session).
+"""
+
+import json
+import time
+from typing import Any
+
+from tests.standin.posts import DURATION_SECONDS, Post
+from tests.standin.scenarios import Case
+from tests.standin.site_answers import answer_page, html_reply, json_reply
+from tests.standin.streams import stream_address
+from tests.standin.switches import Switches
+from tests.standin.wire import Reply, Request, text_reply
+
+DOMAINS = ("youtube.com", "googlevideo.com")
+FILES = "rr3---sn-4g5edn6k.googlevideo.com"
+LINK_SECONDS = 21_600
+CLIENT = "VISIONOS"
+"""The client that needs no challenges; others get none of the files."""
+
+EMBED = (
+    '<script>ytcfg.set({"INNERTUBE_CONTEXT": {"client": {"clientName": "WEB_EMBEDDED_PLAYER", '
+    '"clientVersion": "1.0"}}});</script>'
+)
+
+_OWNER = {"videoOwnerRenderer": {"title": {"simpleText": "A Channel"}}}
+_PARTS = [{"videoSecondaryInfoRenderer": {"owner": _OWNER}}]
+RELATED = {
+    "contents": {"twoColumnWatchNextResults": {"results": {"results": {"contents": _PARTS}}}}
+}
+"""The answer beside the player: who published the video."""
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_CHARACTERS = 11
+_REASONS = {
+    "missing": ("ERROR", "Video unavailable"),
+    "private": ("LOGIN_REQUIRED", "Private video"),
+    "age": ("LOGIN_REQUIRED", "Sign in to confirm your age"),
+    "captcha": ("LOGIN_REQUIRED", "Sign in to confirm you're not a bot"),
+    "blocked": ("UNPLAYABLE", "This content isn't available, try again later"),
+}
+
+
+def short_id(video_id: str) -> str:
+    """The id in eleven characters."""
+    rest, characters = int(video_id), ""
+    for _ in range(_CHARACTERS):
+        rest, digit = divmod(rest, len(_ALPHABET))
+        characters = _ALPHABET[digit] + characters
+    return characters
+
+
+def _video_id(code: str) -> str:
+    number = 0
+    for character in code:
+        number = number * len(_ALPHABET) + _ALPHABET.index(character)
+    return str(number)
+
+
+def answer(request: Request, switches: Switches) -> Reply | None:
+    """The reply to a request for a page or to the API."""
+    if request.path == "/watch":
+        return html_reply("<html>")
+    if request.path.startswith("/embed/"):
+        return html_reply(EMBED)
+    if request.path == "/youtubei/v1/next":
+        return json_reply(RELATED)
+    if request.path != "/youtubei/v1/player":
+        return text_reply(404, "no such page")
+    asked = json.loads(request.body)
+    client = asked["context"]["client"]["clientName"]
+
+    def described(post: Post, case: Case) -> Reply:
+        return _player(post, case, asked["videoId"], client)
+
+    return answer_page(request, switches, _video_id(asked["videoId"]), described)
+
+
+def _player(post: Post, case: Case, code: str, client: str) -> Reply:
+    details = {
+        "videoId": code,
+        "title": f"Clip {post.video_id}",
+        "lengthSeconds": str(DURATION_SECONDS),
+        "author": post.author,
+        "channelId": "UC" + "a" * 22,
+        "viewCount": "97",
+        "isLiveContent": False,
+    }
+    status, reason = _REASONS.get(case.scenario.name, ("OK", ""))
+    playability = {"status": status} | ({"reason": reason} if reason else {})
+    answer: dict[str, Any] = {"playabilityStatus": playability, "videoDetails": details}
+    if status == "OK" and client == CLIENT:
+        answer["streamingData"] = _files()
+    return json_reply(answer)
+
+
+def _files() -> dict[str, Any]:
+    expiry = f"?expire={int(time.time()) + LINK_SECONDS}"
+    picture = {
+        "itag": 136,
+        "url": stream_address("silent", FILES) + expiry,
+        "mimeType": 'video/mp4; codecs="avc1.4d401f"',
+        "bitrate": 1_500_000,
+        "width": 720,
+        "height": 1280,
+        "quality": "hd720",
+        "qualityLabel": "720p",
+    }
+    sound = {
+        "itag": 140,
+        "url": stream_address("sound", FILES) + expiry,
+        "mimeType": 'audio/mp4; codecs="mp4a.40.2"',
+        "bitrate": 130_000,
+        "audioQuality": "AUDIO_QUALITY_MEDIUM",
+        "audioSampleRate": "48000",
+    }
+    return {"adaptiveFormats": [picture, sound]}
