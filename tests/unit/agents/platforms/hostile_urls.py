@@ -189,7 +189,7 @@ _HOSTS = (
 
 _OTHER_SITES = (
     Hostile("other site", f"https://example.com{VIDEO}", UNSUPPORTED),
-    Hostile("other platform", "https://www.youtube.com/watch?v=dQw4w9WgXcQ", UNSUPPORTED),
+    Hostile("other platform", "https://www.dailymotion.com/video/x7tgad0", UNSUPPORTED),
     Hostile("longer host", f"https://www.tiktok.com.evil.example{VIDEO}", UNSUPPORTED),
     Hostile("longer name", f"https://eviltiktok.com{VIDEO}", UNSUPPORTED),
     Hostile("dash instead of dot", f"https://www-tiktok.com{VIDEO}", UNSUPPORTED),

@@ -180,7 +180,7 @@ _TEXTS = _rows(
     f"{POST}\x85",
     f"Get the app: https://apps.apple.com/app/id835599320 {POST}",
     f"By {WWW}/@somebody: {POST}",
-    f"https://www.youtube.com/watch?v=dQw4w9WgXcQ\n{POST}",
+    f"https://www.dailymotion.com/video/x7tgad0\n{POST}",
     f"https://www.tiktok.com@evil.example/ {POST}",
     f"tiktok.com/@user/video/{ID} is the one",
     f"look (m.tiktok.com/v/{ID}.html)",
@@ -315,7 +315,7 @@ _OTHER_HOSTS = (
         f"see https://example.com/?url={POST} now",
         f"see https://example.com/#{POST} now",
         f"https://www.tiktok.co/@user/video/{ID}\u200b",
-        "https://www.youtube.com/watch?v=dQw4w9WgXcQ",
+        "https://www.dailymotion.com/video/x7tgad0",
     ),
     *_rejected(
         _INVALID,
