@@ -5,65 +5,18 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from agents.platforms.configured.handler import ConfiguredPlatform
-from agents.platforms.douyin.handler import Douyin
-from agents.platforms.facebook.handler import Facebook
-from agents.platforms.instagram.handler import Instagram
-from agents.platforms.interface import Platform
-from agents.platforms.reddit.handler import Reddit
-from agents.platforms.vimeo.handler import Vimeo
-from agents.platforms.x.handler import X
-from agents.platforms.youtube.handler import YouTube
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import Cookie, Extraction, VideoRef
 from tests.integration.failure_samples import EngineHarness, engine_harness
-from tests.site_settings import settings_of
+from tests.integration.sites import PLATFORMS, post_of, read
 from tests.standin import video_id
-from tests.standin.youtube import short_id
-from tests.unit.agents.platforms.doubles import FakeAccount
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PLATFORMS: dict[str, Platform] = {
-    "douyin": Douyin(),
-    "facebook": Facebook(),
-    "instagram": Instagram(),
-    "reddit": Reddit(),
-    "twitch": ConfiguredPlatform("twitch", settings_of("twitch")),
-    "vimeo": Vimeo(),
-    "x": X(),
-    "youtube": YouTube(),
-}
-URLS = {
-    "douyin": "https://www.douyin.com/video/{}",
-    "facebook": "https://www.facebook.com/reel/{}",
-    "instagram": "https://www.instagram.com/reel/{}/",
-    "reddit": "https://www.reddit.com/r/clips/comments/{}/a_clip/",
-    "twitch": "https://clips.twitch.tv/{}",
-    "vimeo": "https://vimeo.com/{}",
-    "x": "https://x.com/someone/status/{}",
-    "youtube": "https://www.youtube.com/shorts/{}",
-}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EngineHarness]:
     async with engine_harness(tmp_path_factory.mktemp("standin")) as harness:
         yield harness
-
-
-def post_of(site: str, scenario: str) -> VideoRef:
-    post = short_id(video_id(scenario)) if site == "youtube" else video_id(scenario)
-    found = PLATFORMS[site].parse_url(URLS[site].format(post))
-    assert isinstance(found, VideoRef)
-    return found
-
-
-async def read(harness: EngineHarness, site: str, scenario: str) -> Extraction:
-    video = post_of(site, scenario)
-    return await PLATFORMS[site].get_video_info(
-        video, harness.pool, egress="direct", deadline_seconds=30
-    )
 
 
 @pytest.mark.parametrize(
@@ -204,78 +157,3 @@ async def test_failure_has_its_error_code(
     with pytest.raises(ClipmillError) as caught:
         await read(harness, site, scenario)
     assert caught.value.code is code, (caught.value, caught.value.details)
-
-
-async def test_limited_post_of_x_is_read_from_the_api_of_embedded_posts(
-    harness: EngineHarness,
-) -> None:
-    video = PLATFORMS["x"].parse_url(URLS["x"].format(video_id("page.429", times=1)))
-    assert isinstance(video, VideoRef)
-    extraction = await PLATFORMS["x"].get_video_info(
-        video, harness.pool, egress="direct", deadline_seconds=30
-    )
-    sources = PLATFORMS["x"].get_media_sources(extraction)
-    assert "http-2176" in {each.format.format_id for each in sources}
-
-
-PRIVATE_CODE = video_id("members") + "x" * 28
-"""Codes of private posts have 28 further characters."""
-
-
-async def test_post_of_instagram_for_followers_is_private(harness: EngineHarness) -> None:
-    video = PLATFORMS["instagram"].parse_url(URLS["instagram"].format(PRIVATE_CODE))
-    assert isinstance(video, VideoRef)
-    with pytest.raises(ClipmillError) as caught:
-        await PLATFORMS["instagram"].get_video_info(
-            video, harness.pool, egress="direct", deadline_seconds=30
-        )
-    assert caught.value.code is ErrorCode.CONTENT_PRIVATE
-
-
-@pytest.mark.parametrize(
-    ("site", "cookie", "formats"),
-    [
-        ("douyin", "s_v_web_id", ["h264_720p_800000"]),
-        ("facebook", "xs", ["0", "1", "sd", "hd"]),
-        ("instagram", "sessionid", ["101v", "102v"]),
-    ],
-)
-async def test_post_for_members_is_read_with_a_login(
-    harness: EngineHarness, site: str, cookie: str, formats: list[str]
-) -> None:
-    account = FakeAccount(Cookie(name=cookie, value="secret", domain=f".{site}.com"))
-    extraction = await PLATFORMS[site].get_video_info(
-        post_of(site, "members"),
-        harness.pool,
-        egress="direct",
-        deadline_seconds=30,
-        account=account,
-    )
-    sources = PLATFORMS[site].get_media_sources(extraction)
-    assert [each.format.format_id for each in sources] == formats
-    assert not extraction.cookies
-
-
-@pytest.mark.parametrize(
-    ("site", "scenario", "pictures"),
-    [
-        ("douyin", "photo", [1, 2, 3]),
-        ("instagram", "photo", [1, 3]),
-        ("instagram", "photo.mute", [1]),
-    ],
-)
-async def test_post_has_its_pictures(
-    harness: EngineHarness, site: str, scenario: str, pictures: list[int]
-) -> None:
-    post = video_id(scenario, param=3 if scenario == "photo" else 1)
-    video = PLATFORMS[site].parse_url(URLS[site].format(post))
-    assert isinstance(video, VideoRef)
-    extraction = await PLATFORMS[site].get_video_info(
-        video, harness.pool, egress="direct", deadline_seconds=30
-    )
-    sources = PLATFORMS[site].get_media_sources(extraction)
-    found = [each.format for each in sources if not each.format.motion]
-    info = PLATFORMS[site].describe(video, extraction, sources)
-    assert (info.content, info.missing_pictures) == ("photos", ())
-    assert {each.width for each in found} == {1080}
-    assert [each.picture for each in found] == pictures
