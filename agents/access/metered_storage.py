@@ -10,7 +10,7 @@ from contextlib import (
 )
 from pathlib import Path
 
-from agents.storage import PublishedFile, Storage
+from agents.storage import NO_DETAILS, PostDetails, PublishedFile, Storage
 from schemas.errors import ClipmillError
 from streams.observability.metrics import (
     STORAGE_BYTES,
@@ -45,6 +45,7 @@ class MeteredStorage:
         format_id: str,
         extension: str,
         sha256: str,
+        details: PostDetails = NO_DETAILS,
     ) -> str:
         """See `Storage.publish`."""
         size = _size(path)
@@ -56,6 +57,7 @@ class MeteredStorage:
                 format_id=format_id,
                 extension=extension,
                 sha256=sha256,
+                details=details,
             )
         STORAGE_BYTES.labels("written").inc(size)
         return uri

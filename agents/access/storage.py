@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agents.access.metered_storage import MeteredStorage
 from agents.storage import LocalStorage, Storage
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.path_template import parse_template
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,9 +60,10 @@ def object_store_settings(settings: Settings) -> "ObjectStoreSettings | None":
 
 
 def _open(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    store = object_store_settings(settings)
+    store, text = object_store_settings(settings), settings.storage.path_template
+    template = None if text is None else parse_template(text)
     if store is None:
-        return LocalStorage.open(settings.data_dir)
+        return LocalStorage.open(settings.data_dir, template)
     from agents.storage.object_store import ObjectStorage  # noqa: PLC0415 - as above
 
-    return ObjectStorage.open(store, settings.data_dir.absolute())
+    return ObjectStorage.open(store, settings.data_dir.absolute(), template)

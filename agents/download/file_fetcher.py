@@ -18,9 +18,10 @@ from agents.download.verification import FileVerifier, extension, stored_file
 from agents.media.facts import Streams
 from agents.media.remuxer import Remux
 from agents.network.download import Fetched, media_type
-from agents.storage import FileGoneError, PublishedFile, Storage
+from agents.storage import FileGoneError, PostDetails, PublishedFile, Storage
 from agents.storage.writing import digest_of
 from schemas import ClipmillError, MediaSource, SelectedSource, SelectedVideo, StoredFile
+from schemas.video import VideoInfo
 from streams.observability.metrics import BYTES
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class FileFetcher:
             format_id=source.file_id,
             extension=extension(prepared.source, prepared.facts),
             sha256=prepared.fetched.sha256,
+            details=_details_of(event.info),
         )
         return stored_file(prepared.source, event.info, prepared.fetched, uri, prepared.facts)
 
@@ -234,3 +236,13 @@ class FileFetcher:
         """Report the progress of a stored file."""
         progress = task.meter.finish(format_id, size, reused=reused)
         self._sources.report_progress(progress, task.event.job)
+
+
+def _details_of(info: VideoInfo) -> PostDetails:
+    author = info.author
+    return PostDetails(
+        author=author.name or author.display_name or author.id or "",
+        author_id=author.id or "",
+        title=info.title,
+        published_at=info.published_at,
+    )

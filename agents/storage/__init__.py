@@ -1,7 +1,15 @@
 """Storage of finished files: the interface, and the implementation in a local directory."""
 
 from agents.storage.errors import FileGoneError
-from agents.storage.interface import PublishedFile, Storage
+from agents.storage.interface import NO_DETAILS, PublishedFile, Storage
 from agents.storage.local import LocalStorage
+from agents.storage.post_paths import PostDetails
 
-__all__ = ["FileGoneError", "LocalStorage", "PublishedFile", "Storage"]
+__all__ = [
+    "NO_DETAILS",
+    "FileGoneError",
+    "LocalStorage",
+    "PostDetails",
+    "PublishedFile",
+    "Storage",
+]

@@ -7,6 +7,10 @@ from typing import Protocol
 
 import msgspec
 
+from agents.storage.post_paths import PostDetails
+
+NO_DETAILS = PostDetails()
+
 
 class PublishedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A published file.
@@ -38,10 +42,12 @@ class Storage(Protocol):
         format_id: str,
         extension: str,
         sha256: str,
+        details: PostDetails = NO_DETAILS,
     ) -> str:
         """Move a finished file of a workspace into the store; returns its URI.
 
-        Idempotent: the same names give the same URI; an existing file is replaced atomically.
+        Idempotent: the same names give the same URI, whatever the details are by then; an existing
+        file is replaced atomically.
 
         Args:
             path: a regular file under a workspace.
@@ -50,6 +56,7 @@ class Storage(Protocol):
             format_id: id of the file among those of the post.
             extension: one of `schemas.video.CONTAINERS`.
             sha256: digest of the file (hex), kept as metadata.
+            details: of the post, for a path by a template.
 
         Raises:
             ClipmillError: ``content.unsupported`` when the names cannot be used;

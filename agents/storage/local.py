@@ -1,8 +1,8 @@
 """A `Storage` in a local directory or a mounted file system.
 
-``ROOT/files/<platform>/<id>/<id>.<format>.<ext>`` holds finished files and nothing else;
-``ROOT/tmp/<worker>/<job>`` unfinished ones. Both must be on one file system: a file is published by
-fsync and rename.
+``ROOT/files/<platform>/<id>/<id>.<format>.<ext>``, or the path of a template, holds finished files;
+``ROOT/files/.posts`` the records of `agents.storage.post_paths`; ``ROOT/tmp/<worker>/<job>``
+unfinished files. All must be on one file system: a file is published by fsync and rename.
 
 A store without ``files`` is unavailable: the directory is never recreated while a worker runs,
 because below an unmounted mount point that would fill the wrong disk.
@@ -12,19 +12,24 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from agents.storage.disk import run_on_disk
+from agents.storage.durability import make_directories, sync_directory, sync_file
 from agents.storage.errors import FileGoneError, map_file_errors
-from agents.storage.interface import PublishedFile
-from agents.storage.names import file_name, file_stem
+from agents.storage.interface import NO_DETAILS, PublishedFile
+from agents.storage.local_records import ensure_record, read_record
+from agents.storage.names import FileIds, file_name, file_stem, with_extension
+from agents.storage.post_paths import PostDetails, post_stem
 from agents.storage.workspaces import Workspaces
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.path_template import PathTemplate
 from schemas.video import CONTAINERS
 
 PROBE_NAME = ".probe"
@@ -40,16 +45,21 @@ PROBE_BYTES = 65_536
 class LocalStorage:
     """A `Storage` in a directory. Constructed by `LocalStorage.open`."""
 
-    def __init__(self, root: Path, workspaces: Workspaces) -> None:
+    def __init__(self, root: Path, workspaces: Workspaces, template: PathTemplate | None) -> None:
         self._files = root / "files"
         self._workspaces = workspaces
+        self._template = template
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, root: Path) -> AsyncIterator[Self]:
+    async def open(cls, root: Path, template: PathTemplate | None = None) -> AsyncIterator[Self]:
         """Open the store, create it if necessary, and remove leftovers of killed workers.
 
         Any number of workers may share the directory.
+
+        Args:
+            root: the directory.
+            template: of the paths of new posts; None: the default layout.
 
         Raises:
             ClipmillError: ``system.storage`` or ``system.disk_full``; names the directory.
@@ -57,7 +67,7 @@ class LocalStorage:
         with map_file_errors(root):
             absolute = await asyncio.to_thread(_prepare, root)
         async with Workspaces.open(absolute / "tmp") as workspaces:
-            yield cls(absolute, workspaces)
+            yield cls(absolute, workspaces, template)
 
     def workspace(self) -> AbstractAsyncContextManager[Path]:
         """See `Storage.workspace`."""
@@ -72,18 +82,18 @@ class LocalStorage:
         format_id: str,
         extension: str,
         sha256: str,
+        details: PostDetails = NO_DETAILS,
     ) -> str:
         """See `Storage.publish`. ``path`` must be a regular file under a workspace."""
-        name = file_name(
-            platform=platform, video_id=video_id, format_id=format_id, extension=extension
-        )
-        publish = partial(self._publish, path, self._files / name, sha256)
+        ids = FileIds(platform, video_id, format_id)
+        name = file_name(ids, extension)
+        publish = partial(self._publish, path, name, ids, sha256, details)
         return await run_on_disk(publish, self._files)
 
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
-        stem = file_stem(platform=platform, video_id=video_id, format_id=format_id)
-        return await asyncio.to_thread(self._find_newest, self._files / stem)
+        ids = FileIds(platform, video_id, format_id)
+        return await asyncio.to_thread(self._find_newest, ids, file_stem(ids))
 
     @asynccontextmanager
     async def reading(self, uri: str) -> AsyncIterator[Path]:
@@ -94,9 +104,12 @@ class LocalStorage:
         yield path
 
     async def files(self) -> AsyncIterator[PublishedFile]:
-        """See `Storage.files`. Hidden files are foreign ones."""
-        for folder in await asyncio.to_thread(self._directories):
-            for each in await asyncio.to_thread(self._list, folder):
+        """See `Storage.files`. Hidden files are records of posts or foreign ones."""
+        directories = deque([self._files])
+        while directories:
+            found, below = await asyncio.to_thread(self._list, directories.popleft())
+            directories.extend(below)
+            for each in found:
                 yield each
 
     async def digest(self, uri: str) -> str | None:
@@ -139,19 +152,32 @@ class LocalStorage:
         self._workspaces.restore()
         source, target = self._workspaces.directory / PROBE_NAME, self._files / PROBE_NAME
         source.write_bytes(bytes(PROBE_BYTES))
-        _sync_file(source)
+        sync_file(source)
         source.replace(target)
         target.unlink(missing_ok=True)
 
-    def _publish(self, path: Path, target: Path, sha256: str) -> str:
+    def _publish(
+        self, path: Path, name: PurePosixPath, ids: FileIds, sha256: str, details: PostDetails
+    ) -> str:
         with suppress(OSError):  # Not every file system has extended attributes.
             os.setxattr(path, DIGEST_ATTRIBUTE, sha256.encode(), follow_symlinks=False)
-        _sync_file(path)
-        _make_directories(target.parent, self._files)
+        sync_file(path)
+        target = self._files / self._post_path(name, ids, details)
+        make_directories(target.parent, self._files)
         self._check_confined(target.parent)
         path.replace(target)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
         return target.as_uri()
+
+    def _post_path(
+        self, default: PurePosixPath, ids: FileIds, details: PostDetails
+    ) -> PurePosixPath:
+        """Return the relative path of a new file; ``default``: that of the default layout."""
+        if self._template is None:
+            return default
+        scratch = self._workspaces.directory
+        record = ensure_record(self._files, ids, self._template, details, scratch=scratch)
+        return with_extension(post_stem(record, ids), default.suffix[1:])
 
     def _check_confined(self, directory: Path) -> None:
         if not directory.resolve().is_relative_to(self._files.resolve()):
@@ -160,34 +186,36 @@ class LocalStorage:
                 f"{directory} leads out of {self._files} by a link; remove the link",
             )
 
-    def _directories(self) -> list[Path]:
-        """Return the directories of posts."""
+    def _list(self, directory: Path) -> tuple[list[PublishedFile], list[Path]]:
+        """Return the files of a directory, and the directories below it."""
         with map_file_errors(self._files):
-            return sorted(path for path in self._files.glob("[!.]*/[!.]*") if path.is_dir())
+            visible = sorted(each for each in directory.iterdir() if each.name[0] != ".")
+            below = [each for each in visible if each.is_dir() and not each.is_symlink()]
+        return self._published(each for each in visible if each not in below), below
 
-    def _list(self, directory: Path) -> list[PublishedFile]:
+    def _find_newest(self, ids: FileIds, default: PurePosixPath) -> PublishedFile | None:
+        """Return the newest file of the default layout or the post's record, of any extension."""
         with map_file_errors(self._files):
-            paths = sorted(directory.glob("[!.]*"))
+            record = read_record(self._files, ids)
+        stems = [default] if record is None else [default, post_stem(record, ids)]
+        paths = (f"{self._files / stem}.{each}" for stem in stems for each in CONTAINERS)
+        found = self._published(Path(path) for path in paths if self._exists(path))
+        return max(found, key=lambda each: each.published_at, default=None)
+
+    def _exists(self, path: str) -> bool:
+        with map_file_errors(self._files):
+            try:
+                os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return True
+
+    def _published(self, paths: Iterable[Path]) -> list[PublishedFile]:
         return [
             PublishedFile(uri=path.as_uri(), bytes=status.st_size, published_at=status.st_mtime)
             for path in paths
             if (status := self._stat(path)) is not None
         ]
-
-    def _find_newest(self, stem: Path) -> PublishedFile | None:
-        """Return the newest file of a stem with any extension; their folder is listed once."""
-        names = {f"{stem.name}.{extension}" for extension in CONTAINERS}
-        with map_file_errors(self._files):
-            try:
-                existing = names & {path.name for path in stem.parent.iterdir()}
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        found = [
-            PublishedFile(uri=path.as_uri(), bytes=status.st_size, published_at=status.st_mtime)
-            for path in map(stem.with_name, sorted(existing))
-            if (status := self._stat(path)) is not None
-        ]
-        return max(found, key=lambda each: each.published_at, default=None)
 
     def _stat(self, path: Path) -> os.stat_result | None:
         """Return the status of a regular file inside the store, links resolved; None otherwise."""
@@ -212,28 +240,3 @@ def _prepare(root: Path) -> Path:
     absolute = root.absolute()
     (absolute / "files").mkdir(parents=True, exist_ok=True)
     return absolute
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_directories(directory: Path, top: Path) -> None:
-    """Create the directories below ``top``; fsync each parent, so that the entries are durable."""
-    if directory == top or directory.is_dir():
-        return
-    _make_directories(directory.parent, top)
-    directory.mkdir(exist_ok=True)
-    _sync_directory(directory.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,6 +4,8 @@ import hashlib
 import re
 from pathlib import PurePosixPath
 
+import msgspec
+
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import CONTAINERS
 
@@ -19,7 +21,15 @@ _MARK = "~"
 kinds of names never collide."""
 
 
-def file_name(*, platform: str, video_id: str, format_id: str, extension: str) -> PurePosixPath:
+class FileIds(msgspec.Struct, frozen=True):
+    """What identifies a file: platform, post, and the format within the post."""
+
+    platform: str
+    video_id: str
+    format_id: str
+
+
+def file_name(ids: FileIds, extension: str) -> PurePosixPath:
     """Return the relative path ``<platform>/<id>/<id>.<format>.<ext>``.
 
     Format ids that are too long or have other characters are shortened, with a digest that keeps
@@ -29,17 +39,26 @@ def file_name(*, platform: str, video_id: str, format_id: str, extension: str) -
     Raises:
         ClipmillError: ``content.unsupported``; a part is not a valid name.
     """
-    stem = file_stem(platform=platform, video_id=video_id, format_id=format_id)
+    return with_extension(file_stem(ids), extension)
+
+
+def file_stem(ids: FileIds) -> PurePosixPath:
+    """Return the relative path of `file_name` without its extension; raises as it does."""
+    _check("platform", ids.platform, _PLATFORM)
+    _check("video id", ids.video_id, _VIDEO_ID)
+    name = f"{ids.video_id}.{safe_format(ids.format_id)}"
+    return PurePosixPath(ids.platform, ids.video_id, name)
+
+
+def with_extension(stem: PurePosixPath, extension: str) -> PurePosixPath:
+    """Return the path of a stem with an extension.
+
+    Raises:
+        ClipmillError: ``content.unsupported``; it is none of a stored file.
+    """
     if extension not in CONTAINERS:
         raise _invalid("file extension", extension)
     return stem.with_name(f"{stem.name}.{extension}")
-
-
-def file_stem(*, platform: str, video_id: str, format_id: str) -> PurePosixPath:
-    """Return the relative path of `file_name` without its extension; raises as it does."""
-    _check("platform", platform, _PLATFORM)
-    _check("video id", video_id, _VIDEO_ID)
-    return PurePosixPath(platform, video_id, f"{video_id}.{_safe(format_id)}")
 
 
 def _check(part: str, value: str, pattern: re.Pattern[str]) -> None:
@@ -53,7 +72,8 @@ def _invalid(part: str, value: str) -> ClipmillError:
     )
 
 
-def _safe(format_id: str) -> str:
+def safe_format(format_id: str) -> str:
+    """Return a format id as part of a name, see `file_name`."""
     if _FORMAT_ID.fullmatch(format_id):
         return format_id
     digest = hashlib.sha256(format_id.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,8 +1,8 @@
 """A `Storage` in an object store: Amazon S3 and compatible services, Google Cloud, Azure.
 
-``PREFIX/<platform>/<id>/<id>.<format>.<ext>`` holds finished files, under the names of
-`agents.storage.names`. Workspaces are local directories. A killed upload leaves no object; its
-parts are invisible, and removed by the bucket's lifecycle rule.
+``PREFIX/<platform>/<id>/<id>.<format>.<ext>``, or the path of a template, holds finished files;
+``PREFIX/.posts`` the records of `agents.storage.post_paths`. Workspaces are local directories. A
+killed upload leaves no object; its parts are invisible, and removed by the bucket's lifecycle rule.
 """
 
 import asyncio
@@ -19,15 +19,18 @@ from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionErr
 from obstore.store import ObjectStore
 
 from agents.storage.errors import FileGoneError, map_file_errors
-from agents.storage.interface import PublishedFile
-from agents.storage.names import file_name, file_stem
+from agents.storage.interface import NO_DETAILS, PublishedFile
+from agents.storage.names import FileIds, file_name, file_stem, with_extension
 from agents.storage.object_connection import ObjectStoreSettings, connect
 from agents.storage.object_errors import from_object_error, map_object_errors
+from agents.storage.object_records import ensure_record, list_stem, read_record
 from agents.storage.object_upload import StoredObject, Upload, Uploader
+from agents.storage.post_paths import PostDetails, post_stem
 from agents.storage.workspaces import Workspaces
 from agents.storage.writing import open_hashing_file
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import CONTAINERS, MEDIA_TYPES
+from schemas.path_template import PathTemplate
+from schemas.video import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -42,22 +45,33 @@ class ObjectStorage:
     """A `Storage` in a bucket. Constructed by `ObjectStorage.open`."""
 
     def __init__(
-        self, store: ObjectStore, settings: ObjectStoreSettings, workspaces: Workspaces
+        self,
+        store: ObjectStore,
+        settings: ObjectStoreSettings,
+        workspaces: Workspaces,
+        template: PathTemplate | None = None,
     ) -> None:
         self._store = store
         self._url = settings.url.rstrip("/")
         self._part_bytes = settings.part_bytes
         self._workspaces = workspaces
+        self._template = template
         self._uploader = Uploader(store, settings)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: ObjectStoreSettings, data_dir: Path) -> AsyncIterator[Self]:
+    async def open(
+        cls,
+        settings: ObjectStoreSettings,
+        data_dir: Path,
+        template: PathTemplate | None = None,
+    ) -> AsyncIterator[Self]:
         """Open the store, and remove leftovers of killed workers. Sends no request.
 
         Args:
             settings: the store's.
             data_dir: absolute path of the parent of the workspaces' directory.
+            template: of the paths of new posts; None: the default layout.
 
         Raises:
             ClipmillError: ``system.config``: the settings cannot be used; ``system.storage`` or
@@ -65,7 +79,7 @@ class ObjectStorage:
         """
         store = connect(settings)
         async with Workspaces.open(data_dir / "tmp") as workspaces:
-            yield cls(store, settings, workspaces)
+            yield cls(store, settings, workspaces, template)
 
     def workspace(self) -> AbstractAsyncContextManager[Path]:
         """See `Storage.workspace`."""
@@ -80,29 +94,36 @@ class ObjectStorage:
         format_id: str,
         extension: str,
         sha256: str,
+        details: PostDetails = NO_DETAILS,
     ) -> str:
         """See `Storage.publish`. A file that is stored already is not uploaded again."""
-        name = file_name(
-            platform=platform, video_id=video_id, format_id=format_id, extension=extension
-        )
-        upload = Upload(
-            path=path,
-            key=str(name),
-            bytes=await self._size(path),
-            sha256=sha256,
-            mime_type=MEDIA_TYPES[extension],
-        )
+        ids = FileIds(platform, video_id, format_id)
+        name, size = file_name(ids, extension), await self._size(path)
         with map_object_errors(self._url):
+            if self._template is not None:
+                record = await ensure_record(self._store, ids, self._template, details)
+                name = with_extension(post_stem(record, ids), extension)
+            upload = Upload(
+                path=path,
+                key=str(name),
+                bytes=size,
+                sha256=sha256,
+                mime_type=MEDIA_TYPES[extension],
+            )
             await self._uploader.upload(upload)
         return f"{self._url}/{name}"
 
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
-        stem = file_stem(platform=platform, video_id=video_id, format_id=format_id)
-        keys = {f"{stem}.{extension}" for extension in CONTAINERS}
+        ids = FileIds(platform, video_id, format_id)
+        stem = file_stem(ids)
         with map_object_errors(self._url):
-            listed = await obstore.list_with_delimiter_async(self._store, str(stem.parent))
-        found = [self._published(each) for each in listed["objects"] if each["path"] in keys]
+            listed, record = await asyncio.gather(
+                list_stem(self._store, stem), read_record(self._store, ids)
+            )
+            if record is not None:
+                listed += await list_stem(self._store, post_stem(record, ids))
+        found = [self._published(each) for each in listed]
         return max(found, key=lambda each: each.published_at, default=None)
 
     @asynccontextmanager
@@ -121,7 +142,7 @@ class ObjectStorage:
             yield path
 
     async def files(self) -> AsyncIterator[PublishedFile]:
-        """See `Storage.files`. Hidden objects are those of checks."""
+        """See `Storage.files`. Hidden objects are those of checks, and records of posts."""
         with map_object_errors(self._url):
             async for batch in obstore.list(self._store):
                 for each in batch:

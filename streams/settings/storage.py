@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from schemas.path_template import parse_template
 from streams.settings.kinds import Count, Group, Seconds, check_url
 
 PART_BYTES_MIN = 5 * 2**20
@@ -53,6 +54,21 @@ class StorageSettings(Group):
         description="HTTP URL under which the files are published by another server; results have"
         " a public_url then, and the console links to it.",
     )
+
+    path_template: str | None = Field(
+        None,
+        description="Template of the paths of new posts, such as {author}/{date:%Y-%m-%d}"
+        " {title:.80} [{platform} {id}].{format}.{ext}; none: {platform}/{id}/{id}.{format}.{ext}."
+        " See docs/storage.md.",
+    )
+
+    @field_validator("path_template")
+    @classmethod
+    def _is_template(cls, text: str | None) -> str | None:
+        if not text:
+            return None
+        parse_template(text)
+        return text
 
     @field_validator("url")
     @classmethod

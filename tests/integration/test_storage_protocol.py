@@ -7,20 +7,24 @@ import asyncio
 import hashlib
 import itertools
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import pytest_asyncio
 from obstore.store import MemoryStore
 
-from agents.storage import FileGoneError, LocalStorage, Storage
+from agents.storage import NO_DETAILS, FileGoneError, LocalStorage, PostDetails, Storage
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
 from agents.storage.workspaces import Workspaces
 from agents.storage_check.file_check import FileState, verify_files
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.path_template import parse_template
 from tests.storage_servers import (
     StorageServer,
     azurite,
@@ -30,7 +34,11 @@ from tests.storage_servers import (
     seaweedfs,
 )
 
-NAMES = {"platform": "tiktok", "video_id": "7608826249200356630", "format_id": "play"}
+NAMES: dict[str, Any] = {
+    "platform": "tiktok",
+    "video_id": "7608826249200356630",
+    "format_id": "play",
+}
 SMALL, LARGE = 3 * 2**20, 12 * 2**20
 
 KINDS = ["local", "memory", "s3", pytest.param("az", marks=pytest.mark.azure)]
@@ -56,10 +64,16 @@ async def server(
         yield kind, found
 
 
+@cache
+def memory_of(_root: Path) -> MemoryStore:
+    return MemoryStore()
+
+
 @asynccontextmanager
 async def open_storage(
-    kind: str, server: StorageServer | None, root: Path
+    kind: str, server: StorageServer | None, root: Path, template: str | None = None
 ) -> AsyncIterator[Storage]:
+    parsed = None if template is None else parse_template(template)
     settings = ObjectStoreSettings(
         url=f"{'s3' if server is None else kind}://clips/media/t{root.name}",
         endpoint=None if server is None else server.endpoint,
@@ -69,33 +83,44 @@ async def open_storage(
     )
     async with AsyncExitStack() as stack:
         if kind == "local":
-            yield await stack.enter_async_context(LocalStorage.open(root))
+            yield await stack.enter_async_context(LocalStorage.open(root, parsed))
         elif kind == "memory":
             workspaces = await stack.enter_async_context(Workspaces.open(root / "tmp"))
-            yield ObjectStorage(MemoryStore(), settings, workspaces)
+            yield ObjectStorage(memory_of(root), settings, workspaces, parsed)
         else:
-            yield await stack.enter_async_context(ObjectStorage.open(settings, root))
+            yield await stack.enter_async_context(ObjectStorage.open(settings, root, parsed))
+
+
+Reopen = Callable[[str | None], AbstractAsyncContextManager[Storage]]
 
 
 @pytest.fixture
-async def storage(
+def reopen(
     server: tuple[str, StorageServer | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Storage]:
+) -> Reopen:
+    """Open one store with a template, any number of times."""
     kind, process = server
     for name, value in (process.variables if process else {}).items():
         monkeypatch.setenv(name, value)
     root = tmp_path / str(next(_numbers))
     root.mkdir()
-    async with open_storage(kind, process, root) as storage:
+    return partial(open_storage, kind, process, root)
+
+
+@pytest.fixture
+async def storage(reopen: Reopen) -> AsyncIterator[Storage]:
+    async with reopen(None) as storage:
         yield storage
 
 
-async def publish(storage: Storage, content: bytes, **changes: str) -> str:
+async def publish(
+    storage: Storage, content: bytes, details: PostDetails = NO_DETAILS, **changes: Any
+) -> str:
     names = {**NAMES, "extension": "mp4", "sha256": hashlib.sha256(content).hexdigest()}
     async with storage.workspace() as directory:
         path = directory / "part"
         path.write_bytes(content)
-        return await storage.publish(path, **(names | changes))
+        return await storage.publish(path, **(names | changes), details=details)
 
 
 async def content_of(storage: Storage, uri: str) -> bytes:
@@ -173,7 +198,7 @@ async def test_formats_of_a_video_are_separate_files(storage: Storage) -> None:
     "changes",
     [{"platform": ".."}, {"video_id": "../../x"}, {"extension": "mp4/../../x"}, {"video_id": ""}],
 )
-async def test_unsafe_names_are_refused(changes: dict[str, str], storage: Storage) -> None:
+async def test_unsafe_names_are_refused(changes: dict[str, Any], storage: Storage) -> None:
     with pytest.raises(ClipmillError) as caught:
         await publish(storage, b"x", **changes)
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
@@ -248,3 +273,81 @@ async def test_removed_file_is_gone_and_the_others_stay(storage: Storage) -> Non
         await storage.remove(uri)
     assert [each.uri async for each in storage.files()] == [kept]
     assert await storage.stat(removed) is None
+
+
+TEMPLATE = "{author}/{title:.40} [{platform} {id}].{format}.{ext}"
+OTHER_TEMPLATE = "{title:.40} {platform} {id} {format}.{ext}"
+CLIP = PostDetails(author="user", title="a/clip \U0001f600")
+RETITLED = PostDetails(author="renamed", title="another title")
+
+
+def path_in(uri: str) -> str:
+    return unquote(uri) if uri.startswith("file:") else uri
+
+
+async def test_file_of_a_template_is_found_and_read_back(reopen: Reopen) -> None:
+    async with reopen(TEMPLATE) as storage:
+        uri = await publish(storage, b"bytes", CLIP)
+        name = "user/a\uff0fclip \U0001f600 [tiktok 7608826249200356630].play.mp4"
+        assert path_in(uri).endswith(f"/{name}")
+        assert await content_of(storage, uri) == b"bytes"
+        found = await storage.find(**NAMES)
+        assert found is not None
+        assert (found.uri, found.bytes) == (uri, 5)
+        assert await storage.find(**(NAMES | {"format_id": "pla"})) is None
+        assert await storage.find(**(NAMES | {"video_id": "1"})) is None
+        assert [each.uri async for each in storage.files()] == [uri]
+
+
+async def test_files_of_a_retitled_post_stay_together(reopen: Reopen) -> None:
+    async with reopen(TEMPLATE) as storage:
+        first = await publish(storage, b"bytes", CLIP)
+        assert await publish(storage, b"newer", RETITLED) == first
+        assert await content_of(storage, first) == b"newer"
+        other = await publish(storage, b"x", RETITLED, format_id="b")
+        assert other == first.replace(".play.", ".b.")
+
+
+@pytest.mark.parametrize("before", [None, TEMPLATE])
+@pytest.mark.parametrize("after", [None, OTHER_TEMPLATE])
+async def test_another_template_loses_no_file(
+    before: str | None, after: str | None, reopen: Reopen
+) -> None:
+    async with reopen(before) as storage:
+        uri = await publish(storage, b"bytes", CLIP)
+    async with reopen(after) as storage:
+        found = await storage.find(**NAMES)
+        assert found is not None
+        assert found.uri == uri
+        assert await content_of(storage, uri) == b"bytes"
+        other = await publish(storage, b"x", RETITLED, video_id="1")
+        assert {each.uri async for each in storage.files()} == {uri, other}
+
+
+async def test_newest_file_of_both_layouts_is_found(reopen: Reopen) -> None:
+    async with reopen(None) as storage:
+        await publish(storage, b"older")
+    await asyncio.sleep(1.1)  # Object stores report whole seconds.
+    async with reopen(OTHER_TEMPLATE) as storage:
+        uri = await publish(storage, b"newer", CLIP)
+        found = await storage.find(**NAMES)
+    assert found is not None
+    assert found.uri == uri
+
+
+async def test_file_is_found_among_many_of_its_folder(reopen: Reopen) -> None:
+    async with reopen("{author}/{id} {format} {platform}.{ext}") as storage:
+        for number in range(60):
+            await publish(storage, b"x", CLIP, video_id=str(number))
+        uri = await publish(storage, b"bytes", CLIP, video_id="5", format_id="b")
+        found = await storage.find(platform="tiktok", video_id="5", format_id="b")
+    assert found is not None
+    assert found.uri == uri
+
+
+async def test_concurrent_files_of_a_new_post_are_found(reopen: Reopen) -> None:
+    async with reopen(TEMPLATE) as storage:
+        ids = [f"picture-{number}" for number in range(8)]
+        uris = await asyncio.gather(*(publish(storage, b"x", CLIP, format_id=each) for each in ids))
+        found = [await storage.find(**(NAMES | {"format_id": each})) for each in ids]
+    assert [each.uri for each in found if each is not None] == uris

@@ -3,6 +3,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import Counter
@@ -12,7 +13,7 @@ from agents.storage import FileGoneError, LocalStorage
 from schemas.errors import ClipmillError, ErrorCode
 from streams.observability.metrics import STORAGE_BYTES, STORAGE_ERRORS, STORAGE_SECONDS
 
-NAMES = {"platform": "tiktok", "video_id": "7", "format_id": "play"}
+NAMES: dict[str, Any] = {"platform": "tiktok", "video_id": "7", "format_id": "play"}
 
 
 @pytest.fixture

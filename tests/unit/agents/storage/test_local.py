@@ -31,8 +31,13 @@ async def storage(root: Path) -> AsyncIterator[Storage]:
         yield opened
 
 
-async def publish(storage: Storage, content: bytes, **changes: str) -> str:
-    names = {"platform": "tiktok", "video_id": VIDEO, "format_id": "play", "extension": "mp4"}
+async def publish(storage: Storage, content: bytes, **changes: Any) -> str:
+    names: dict[str, Any] = {
+        "platform": "tiktok",
+        "video_id": VIDEO,
+        "format_id": "play",
+        "extension": "mp4",
+    }
     async with storage.workspace() as directory:
         path = directory / "part"
         path.write_bytes(content)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.storage.names import file_name
+from agents.storage.names import FileIds, file_name
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import CONTAINERS
 
@@ -17,9 +17,7 @@ def name_of(
     format_id: str = "play",
     extension: str = "mp4",
 ) -> str:
-    return str(
-        file_name(platform=platform, video_id=video_id, format_id=format_id, extension=extension)
-    )
+    return str(file_name(FileIds(platform, video_id, format_id), extension))
 
 
 @pytest.mark.parametrize("format_id", ["play", "h264_720p_800000-0", "137", "x" * 64])

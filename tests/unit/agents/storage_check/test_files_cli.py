@@ -17,8 +17,14 @@ async def publish(root: Path, content: bytes) -> Path:
         path = directory / "part"
         path.write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        names = {"platform": "tiktok", "video_id": content.decode(), "format_id": "play"}
-        uri = await storage.publish(path, **names, extension="mp4", sha256=digest)
+        uri = await storage.publish(
+            path,
+            platform="tiktok",
+            video_id=content.decode(),
+            format_id="play",
+            extension="mp4",
+            sha256=digest,
+        )
     return Path(urlsplit(uri).path)
 
 

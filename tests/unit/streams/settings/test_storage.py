@@ -66,6 +66,18 @@ def test_unusable_value_is_rejected(values: dict[str, Any], reason: str) -> None
         StorageSettings(url="s3://clips", **values)
 
 
+def test_path_template_is_accepted() -> None:
+    text = "{author}/{title:.80} [{platform} {id}].{format}.{ext}"
+    assert StorageSettings(path_template=text).path_template == text
+    assert StorageSettings(path_template="").path_template is None
+
+
+def test_unusable_path_template_is_rejected_with_its_reason() -> None:
+    with pytest.raises(ValidationError, match=r"\{uploader\} is no field") as caught:
+        StorageSettings(path_template="{uploader}/{platform} {id}.{format}.{ext}")
+    assert caught.value.errors()[0]["loc"] == ("path_template",)
+
+
 @pytest.mark.parametrize("name", ["endpoint", "region", "proxy"])
 def test_setting_of_an_object_store_needs_its_url(name: str) -> None:
     with pytest.raises(ValidationError, match="need url"):

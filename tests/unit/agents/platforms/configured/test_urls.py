@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agents.platforms.configured.urls import DIGEST_CHARACTERS, read_page_link
 from agents.platforms.urls import Link, parse_link
-from agents.storage.names import file_name
+from agents.storage.names import FileIds, file_name
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoRef
 
@@ -142,7 +142,7 @@ def test_any_page_has_a_file_name_and_an_ascii_url(path: str, query: str) -> Non
     video = read_page_link(
         Link(scheme="https", host="mine.example", path=f"/x{path}", query=query), "mine", HOSTS
     )
-    assert file_name(platform="mine", video_id=video.id, format_id="0", extension="mp4")
+    assert file_name(FileIds("mine", video.id, "0"), "mp4")
     assert video.url.isascii()
     assert urlsplit(video.url).hostname == "mine.example"
 

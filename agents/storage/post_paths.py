@@ -1,0 +1,122 @@
+"""Paths of the files of a post by a template, and the record that keeps them stable. Pure.
+
+A page's texts change; its files must be found again. The first publication of a post therefore
+stores a record, the template and the texts of that moment, under a name that consists of ids. All
+files of the post are published and found by its record, also when the template is changed.
+"""
+
+from datetime import UTC
+from pathlib import PurePosixPath
+from typing import Self
+
+import msgspec
+
+from agents.storage.names import FileIds, safe_format
+from agents.storage.path_text import clean_text, escape_device
+from schemas.codec import Moment
+from schemas.path_template import (
+    PART_BYTES_MAX,
+    SPARE_BYTES,
+    PathTemplate,
+    TemplateField,
+    parse_template,
+)
+
+RECORDS = ".posts"
+"""Directory of the records. It is hidden, so its files are none of the published ones."""
+
+RECORD_BYTES_MAX = 16_384
+"""More than any record has: no larger file is read as one."""
+
+
+class PostDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a page says of a post, as far as a path may contain it."""
+
+    author: str = ""
+    author_id: str = ""
+    title: str = ""
+    published_at: Moment | None = None
+
+
+class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Template and texts of the first publication of a post."""
+
+    template: str
+    details: PostDetails
+
+    @classmethod
+    def of(cls, template: PathTemplate, details: PostDetails) -> Self:
+        """Return the record of a new post, its texts cleaned, so that it is small."""
+        return cls(
+            template=template.text,
+            details=PostDetails(
+                author=clean_text(details.author, PART_BYTES_MAX),
+                author_id=clean_text(details.author_id, PART_BYTES_MAX),
+                title=clean_text(details.title, PART_BYTES_MAX),
+                published_at=details.published_at,
+            ),
+        )
+
+
+def record_name(ids: FileIds) -> PurePosixPath:
+    """Return the relative path of a post's record. The ids must be valid, see `file_stem`."""
+    return PurePosixPath(RECORDS, ids.platform, f"{ids.video_id}.json")
+
+
+def encode_record(record: PostRecord) -> bytes:
+    return msgspec.json.encode(record)
+
+
+def decode_record(content: bytes) -> PostRecord | None:
+    """Return a stored record; None for a malformed one, and for a template that is not valid."""
+    try:
+        record = msgspec.json.decode(content, type=PostRecord)
+        parse_template(record.template)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return record
+
+
+def post_stem(record: PostRecord, ids: FileIds) -> PurePosixPath:
+    """Return the relative path of a file without its extension. The ids must be valid."""
+    values = {
+        "platform": ids.platform,
+        "id": ids.video_id,
+        "format": safe_format(ids.format_id),
+    }
+    parts = parse_template(record.template).parts
+    return PurePosixPath(*(_render(part, values, record.details) for part in parts))
+
+
+def _render(
+    part: tuple[str | TemplateField, ...], ids: dict[str, str], details: PostDetails
+) -> str:
+    """Render a part. Texts share the bytes that remain, equally for every format of the post."""
+    texts = sum(isinstance(each, TemplateField) and not each.is_identity for each in part)
+    room = PART_BYTES_MAX - SPARE_BYTES - sum(_size(each, ids) for each in part)
+    rendered: list[str] = []
+    for each in part:
+        if isinstance(each, str):
+            rendered.append(each)
+        elif each.is_identity:
+            rendered.append(ids[each.name])
+        else:
+            text = clean_text(_text(each, details), min(each.bytes_max, room // texts))
+            room, texts = room - len(text.encode()), texts - 1
+            rendered.append(text)
+    return escape_device("".join(rendered))
+
+
+def _size(each: str | TemplateField, ids: dict[str, str]) -> int:
+    if isinstance(each, str):
+        return len(each.encode())
+    if each.name == "format":
+        return each.bytes_max
+    return len(ids[each.name]) if each.is_identity else 0
+
+
+def _text(field: TemplateField, details: PostDetails) -> str:
+    if field.name != "date":
+        return str(getattr(details, field.name))
+    moment = details.published_at
+    return "" if moment is None else f"{moment.astimezone(UTC):{field.date_format}}"

@@ -1,0 +1,149 @@
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.storage.names import FileIds
+from agents.storage.post_paths import (
+    RECORD_BYTES_MAX,
+    PostDetails,
+    PostRecord,
+    decode_record,
+    encode_record,
+    post_stem,
+    record_name,
+)
+from schemas.path_template import PART_BYTES_MAX, PATH_BYTES_MAX, parse_template
+
+TEMPLATES = [
+    "{author}/{date:%Y}/{date:%Y-%m-%d} {title:.80} [{platform} {id}].{format}.{ext}",
+    "{platform}/{author}/{id} {title}.{format}.{ext}",
+    "{title} {platform} {id}.{format}.{ext}",
+    "{id} {title} {author} {author_id}.{platform}.{format}.{ext}",
+    "{platform}/{id}/{format}.{ext}",
+    "{title}/{author}/{platform} {id} {format}.{ext}",
+]
+CLIP = FileIds("tiktok", "7000000000000000001", "play")
+
+TEXTS = st.one_of(
+    st.text(st.characters(codec=None), max_size=60),
+    st.text(st.sampled_from("./\\ [](){}~-_aA1\u202e\u200d\U0001f600\u0301"), max_size=60),
+    st.text(st.characters(codec=None), min_size=1, max_size=4).map(lambda text: text * 2_500),
+    st.sampled_from(["CON", "nul", "..", "x [tiktok 1].play", "tiktok 1.play", "unknown"]),
+)
+ID = st.text(st.sampled_from("ab1A_-"), min_size=1, max_size=64)
+IDS = st.builds(
+    FileIds,
+    st.sampled_from(["tiktok", "con", "a-b", "a_b", "x" * 32]),
+    st.one_of(ID, st.sampled_from(["CON", "NUL", "_CON", "1"])),
+    st.one_of(ID, TEXTS, ID.map(lambda id_: f"{id_}~sound")),
+)
+DETAILS = st.builds(
+    PostDetails,
+    author=TEXTS,
+    author_id=TEXTS,
+    title=TEXTS,
+    published_at=st.none() | st.datetimes(timezones=st.just(UTC)),
+)
+
+
+def record_of(template: str, details: PostDetails) -> PostRecord:
+    return PostRecord.of(parse_template(template), details)
+
+
+@pytest.mark.parametrize(
+    ("template", "details", "path"),
+    [
+        (
+            TEMPLATES[0],
+            PostDetails(
+                author="u", title="a/clip", published_at=datetime(2026, 11, 30, 23, tzinfo=UTC)
+            ),
+            "u/2026/2026-11-30 a\uff0fclip [tiktok 7000000000000000001].play",
+        ),
+        (
+            TEMPLATES[0],
+            PostDetails(),
+            "unknown/unknown/unknown unknown [tiktok 7000000000000000001].play",
+        ),
+        (
+            "{author}/{date} {platform} {id}.{format}.{ext}",
+            PostDetails(
+                author="nul",
+                published_at=datetime(2026, 11, 30, 1, tzinfo=timezone(timedelta(hours=9))),
+            ),
+            "~nul/2026-11-29 tiktok 7000000000000000001.play",
+        ),
+        (
+            "{title} {author:.80} [{platform} {id}].{format}.{ext}",
+            PostDetails(title="x" * 10_000, author="y" * 100),
+            f"{'x' * 74} {'y' * 74} [tiktok 7000000000000000001].play",
+        ),
+    ],
+)
+def test_path_contains_the_texts_of_the_post(
+    template: str, details: PostDetails, path: str
+) -> None:
+    assert str(post_stem(record_of(template, details), CLIP)) == path
+
+
+def test_formats_of_a_post_have_the_same_text() -> None:
+    record = record_of(TEMPLATES[2], PostDetails(title="x" * 300))
+    stems = {
+        post_stem(record, FileIds("tiktok", "1", format_id)).name.removesuffix(f".{format_id}")
+        for format_id in ("a", "b" * 64)
+    }
+    assert len(stems) == 1
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@given(ids=IDS, details=DETAILS)
+def test_path_is_inside_the_root_and_bounded(
+    template: str, ids: FileIds, details: PostDetails
+) -> None:
+    path = PurePosixPath(f"{post_stem(record_of(template, details), ids)}.webm")
+    assert not path.is_absolute()
+    assert len(path.parts) == template.count("/") + 1
+    assert len(str(path).encode()) <= PATH_BYTES_MAX
+    for part in path.parts:
+        assert 0 < len(part.encode()) <= PART_BYTES_MAX
+        assert not part.startswith((".", " "))
+        assert not part.endswith((".", " "))
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@given(one=IDS, two=IDS, first=DETAILS, second=DETAILS)
+def test_different_files_never_share_a_path(
+    template: str, one: FileIds, two: FileIds, first: PostDetails, second: PostDetails
+) -> None:
+    paths = {
+        post_stem(record_of(template, details), ids)
+        for ids, details in ((one, first), (two, second))
+    }
+    assert len(paths) == 2 or one == two
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@given(ids=IDS, details=DETAILS)
+def test_stored_record_gives_the_same_path(
+    template: str, ids: FileIds, details: PostDetails
+) -> None:
+    record = record_of(template, details)
+    content = encode_record(record)
+    assert len(content) <= RECORD_BYTES_MAX
+    stored = decode_record(content)
+    assert stored is not None
+    assert post_stem(stored, ids) == post_stem(record, ids)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b"\xff", b'{"template": "{x}", "details": {}}']
+)
+def test_malformed_record_is_none(content: bytes) -> None:
+    assert decode_record(content) is None
+
+
+def test_record_is_hidden_and_named_by_ids() -> None:
+    assert str(record_name(CLIP)) == ".posts/tiktok/7000000000000000001.json"
