@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from schemas.listing import LISTED_MAX
-from schemas.request import INTEGER_IDS, MaxBytes, Quality, RequestId
+from schemas.request import INTEGER_IDS, MaxBytes, Quality, RequestId, Sidecars
 
 AnyRequestId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=176, extra_json_schema=INTEGER_IDS)
@@ -45,6 +45,7 @@ class OptionChanges(
     max_bytes: MaxBytes | UnsetType | None = UNSET
     degrade: bool | UnsetType = UNSET
     refresh: bool | UnsetType = UNSET
+    sidecars: Sidecars | UnsetType = UNSET
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | UnsetType | None = UNSET
 
 

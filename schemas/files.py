@@ -1,6 +1,14 @@
 """Files of a result."""
 
+from typing import Literal
+
 import msgspec
+
+Sidecar = Literal["info", "thumbnail", "nfo"]
+"""A file beside the media of a post: its metadata, its picture, metadata for media servers."""
+
+SIDECAR_TYPES = {"json": "application/json", "nfo": "text/plain"}
+"""Media types of generated sidecars by file extension. No browser runs them: an NFO file is XML."""
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +32,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
         probed: a media library has read the file, and these properties are its own; otherwise
             they are the page's.
         reused: it was already in storage; nothing was downloaded for it this time.
+        sidecar: kind of a file beside the media; None for a media file.
         public_url: URL for everybody, where the operator has set ``storage.public_url_prefix``.
     """
 
@@ -43,4 +52,5 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     song: bool = False
     probed: bool = False
     reused: bool = False
+    sidecar: Sidecar | None = None
     public_url: str | None = None

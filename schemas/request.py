@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from schemas.codec import Moment
+from schemas.files import Sidecar
 from schemas.listing import LISTED_MAX
 
 MAX_BATCH_URLS = 1_000
@@ -52,6 +53,9 @@ RequestId = Annotated[
 MaxBytes = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
 """Bounded by the largest integer that JSON encoders write."""
 
+Sidecars = Annotated[tuple[Sidecar, ...], msgspec.Meta(max_length=3)]
+"""Kinds of sidecars; a repeated one is stored once."""
+
 Attributes = Annotated[
     dict[
         Annotated[str, msgspec.Meta(min_length=1, max_length=64)],
@@ -95,6 +99,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         max_bytes: reject files larger than this.
         degrade: accept a lower quality than requested if there is no other.
         refresh: ignore cached results.
+        sidecars: files to store beside the media: ``info``, the metadata as JSON; ``thumbnail``,
+            the picture that the page names; ``nfo``, metadata for media servers.
         limit: maximum posts of a profile, collection or playlist; required to download one.
     """
 
@@ -107,6 +113,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_bytes: MaxBytes | None = None
     degrade: bool = True
     refresh: bool = False
+    sidecars: Sidecars = ()
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | None = None
 
 

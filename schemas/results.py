@@ -7,7 +7,7 @@ import msgspec
 from schemas.codec import Moment
 from schemas.errors import ErrorContext
 from schemas.events import CacheUse
-from schemas.files import StoredFile
+from schemas.files import Sidecar, StoredFile
 from schemas.job import Attempt, Parking
 from schemas.listing import Listing
 from schemas.video import EngineVersions, VideoInfo
@@ -61,6 +61,7 @@ class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
         files: the stored files; empty for ``info`` and ``list``.
         partial: pictures of the post are missing in the files: those of `video.missing_pictures`.
         silent: a video without sound, as no format of the post has any.
+        missing_sidecars: requested ones that the post does not have, or that could not be fetched.
         recovery: the failed attempts before the success.
     """
 
@@ -72,6 +73,7 @@ class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
     files: tuple[StoredFile, ...] = ()
     partial: bool = False
     silent: bool = False
+    missing_sidecars: tuple[Sidecar, ...] = ()
     recovery: tuple[Attempt, ...] = ()
 
 

@@ -70,7 +70,7 @@ class FormatChoices:
 
 def _selection_options(options: Options) -> Options:
     """Reset the options that have no influence on the selection."""
-    return msgspec.structs.replace(options, refresh=False, limit=None)
+    return msgspec.structs.replace(options, refresh=False, limit=None, sidecars=())
 
 
 def _choose(

@@ -6,7 +6,7 @@ the files of the first.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -23,13 +23,14 @@ from agents.access import (
 from agents.download.bounded_gather import background_task, gather_bounded
 from agents.download.download_task import DownloadTask
 from agents.download.file_fetcher import FileFetcher
-from agents.download.file_index import TABLE, StoredFileIndex, count_lookup, sweep_files
+from agents.download.file_index import TABLE, StoredFileIndex, sweep_files
+from agents.download.file_provider import FileProvider
 from agents.download.segments.fetcher import TrackFetcher
 from agents.download.segments.store import SegmentStore
+from agents.download.sidecars import SidecarProvider, with_thumbnail
 from agents.download.source_download import SourceDownloader
 from agents.download.storage_guard import STORAGE_ERROR_CODES, StorageGuard
-from agents.download.verification import check_sound, open_verifier
-from agents.media.checking import no_sound_error
+from agents.download.verification import open_verifier
 from agents.media.remuxer import open_remuxer
 from agents.pipeline import (
     STEP_TOPICS,
@@ -42,7 +43,7 @@ from agents.pipeline import (
 )
 from agents.pipeline.request_claims import claim_of_selected
 from agents.platforms import Platforms
-from schemas import ClipmillError, Job, SelectedSource, SelectedVideo, StoredFile
+from schemas import ClipmillError, Job, SelectedVideo, StoredFile
 from streams import ATTEMPTS, PROGRESS, SELECTED, Handler, Stage, StageContext, TableWrite
 
 NAME = "download"
@@ -59,22 +60,25 @@ class Download:
     """The stage's step.
 
     Args:
-        fetcher: downloads files into the storage.
+        files: provides the media files.
         index: index of the stored files.
+        sidecars: provides the sidecars.
         storage_guard: pauses the intake while the storage fails.
         context: the stage's.
     """
 
     def __init__(
         self,
-        fetcher: FileFetcher,
+        files: FileProvider,
         index: StoredFileIndex,
+        sidecars: SidecarProvider,
         *,
         storage_guard: StorageGuard,
         context: StageContext,
     ) -> None:
-        self._fetcher = fetcher
+        self._files = files
         self._index = index
+        self._sidecars = sidecars
         self._storage_guard = storage_guard
         self._context = context
 
@@ -111,59 +115,20 @@ class Download:
     async def _provide(self, event: SelectedVideo) -> StepOutcome:
         """Provide every file. Files stored before one fails are reused by the next attempt."""
         started, row = time.time(), self._index.row(event.video.key)
-        task = DownloadTask.of(event, self._context.settings)
-        calls = [partial(self._provide_file, row, source, task) for source in event.sources]
+        task = DownloadTask.of(with_thumbnail(event), self._context.settings)
+        calls = [partial(self._files.provide, row, source, task) for source in event.sources]
         files = await gather_bounded(calls, FILE_CONCURRENCY)
-        writes: tuple[TableWrite, ...] = ()
         ids = [source.file_id for source in event.sources]
-        if not all(each.reused and id_ in row for id_, each in zip(ids, files, strict=True)):
-            new = {id_: _as_fetched(each) for id_, each in zip(ids, files, strict=True)}
+        thumbnail = await self._sidecars.fetch(row, task)
+        provided = dict(zip(ids, files, strict=True)) | thumbnail
+        writes: tuple[TableWrite, ...] = ()
+        if not all(each.reused and id_ in row for id_, each in provided.items()):
+            new = {id_: _as_fetched(each) for id_, each in provided.items()}
             writes = (self._index.row_with(event, new, row, started),)
         settings = self._context.settings
-        linked = tuple(replace(each, public_url=public_url(settings, each.uri)) for each in files)
+        stored = (*files, *thumbnail.values(), *await self._sidecars.write(event))
+        linked = tuple(replace(each, public_url=public_url(settings, each.uri)) for each in stored)
         return _complete(event, linked, writes)
-
-    async def _provide_file(
-        self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
-    ) -> StoredFile:
-        """Return a file from the storage, downloading it if necessary."""
-        format_id = source.format_id
-        try:
-            file = await self._find(row, source, task.event)
-            if file is None:
-                made = await self._sound_of_stored(row, source, task)
-                return check_sound(made or await self._fetcher.fetch(source, task), source)
-            file = check_sound(file, source)
-            task.budget.claim(format_id, file.bytes)
-        except ClipmillError as error:
-            error.format_id = error.format_id or source.format.format_id
-            raise
-        self._fetcher.record_stored(task, format_id, file.bytes, reused=True)
-        return replace(file, reused=True)
-
-    async def _sound_of_stored(
-        self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
-    ) -> StoredFile | None:
-        """Extract the sound from the stored video; None when the video is not stored."""
-        if not source.sound_only:
-            return None
-        whole = replace(source, sound_only=False)
-        video = await self._find(row, whole, task.event)
-        if video is not None and video.audio_codec is None:
-            raise no_sound_error(source.format.format_id)
-        return None if video is None else await self._fetcher.extract_audio(video, source, task)
-
-    async def _find(
-        self, row: Mapping[str, StoredFile], source: SelectedSource, event: SelectedVideo
-    ) -> StoredFile | None:
-        known = await self._index.lookup(row, source, event)
-        count_lookup("table", known)
-        if known is not None:
-            return known
-        found = await self._index.find_unindexed(row, source, event)
-        file = None if found is None else await self._fetcher.adopt(found, source, event)
-        count_lookup("storage", file)
-        return file
 
 
 def _as_fetched(file: StoredFile) -> StoredFile:
@@ -179,6 +144,7 @@ def _seconds_left(job: Job) -> float | None:
 def _complete(
     event: SelectedVideo, files: tuple[StoredFile, ...], writes: tuple[TableWrite, ...]
 ) -> Complete:
+    kinds = {file.sidecar for file in files}
     pictures = any(source.format.picture for source in event.sources)
     outcome = completed(
         event.job,
@@ -187,6 +153,7 @@ def _complete(
         engine=event.engine,
         files=files,
         partial=pictures and bool(event.info.missing_pictures),
+        missing_sidecars=tuple(it for it in event.job.options.sidecars if it not in kinds),
     )
     return Complete(outcome, writes)
 
@@ -215,8 +182,14 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         fetcher = FileFetcher(
             sources, storage, storage_guard=storage_guard, verifier=verifier, remuxer=remuxer
         )
+        index = StoredFileIndex(storage, context)
+        files = FileProvider(fetcher, index)
         work = Download(
-            fetcher, StoredFileIndex(storage, context), storage_guard=storage_guard, context=context
+            files,
+            index,
+            SidecarProvider(files, storage),
+            storage_guard=storage_guard,
+            context=context,
         )
         yield step_handler(NAME, SelectedVideo, work.work, context.shared_state)
 

@@ -108,7 +108,7 @@ class FileFetcher:
             format_id=source.file_id,
             extension=extension(prepared.source, prepared.facts),
             sha256=prepared.fetched.sha256,
-            details=_details_of(event.info),
+            details=details_of(event.info),
         )
         return stored_file(prepared.source, event.info, prepared.fetched, uri, prepared.facts)
 
@@ -238,7 +238,8 @@ class FileFetcher:
         self._sources.report_progress(progress, task.event.job)
 
 
-def _details_of(info: VideoInfo) -> PostDetails:
+def details_of(info: VideoInfo) -> PostDetails:
+    """Return what a path may contain of a post."""
     author = info.author
     return PostDetails(
         author=author.name or author.display_name or author.id or "",

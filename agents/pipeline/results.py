@@ -14,7 +14,7 @@ from typing import Any
 from schemas.error_catalog import explain
 from schemas.errors import ClipmillError, ErrorCode, ErrorContext
 from schemas.events import CacheUse
-from schemas.files import StoredFile
+from schemas.files import Sidecar, StoredFile
 from schemas.job import Job
 from schemas.listing import Listing
 from schemas.redaction import redact
@@ -39,6 +39,7 @@ def completed(
     engine: EngineVersions,
     files: tuple[StoredFile, ...] = (),
     partial: bool = False,
+    missing_sidecars: tuple[Sidecar, ...] = (),
 ) -> Completed:
     return Completed(
         **_common(job, attempts=len(job.attempts) + 1),
@@ -48,6 +49,7 @@ def completed(
         files=files,
         partial=partial,
         silent=any(file.silent for file in files),
+        missing_sidecars=missing_sidecars,
         recovery=job.attempts,
     )
 

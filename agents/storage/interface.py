@@ -54,7 +54,7 @@ class Storage(Protocol):
             platform: name of the platform.
             video_id: id of the post.
             format_id: id of the file among those of the post.
-            extension: one of `schemas.video.CONTAINERS`.
+            extension: one of `agents.storage.names.FILE_TYPES`.
             sha256: digest of the file (hex), kept as metadata.
             details: of the post, for a path by a template.
 

@@ -7,12 +7,22 @@ from pathlib import PurePosixPath
 import msgspec
 
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import CONTAINERS
+from schemas.files import SIDECAR_TYPES
+from schemas.video import MEDIA_TYPES
 
 # No dots and no separators: no part can be "..", hidden, or split a path.
 _PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FORMAT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}(?:~sound)?")
+_FORMAT_ID = re.compile(r"(?!.*-thumb$)[A-Za-z0-9_-]{1,64}(?:~sound)?")
+THUMBNAIL_SUFFIX = "~thumbnail"
+"""Of the format id of a thumbnail, after that of the media file it belongs to."""
+
+_SHOWN_SUFFIX = "-thumb"
+"""Of a thumbnail's name, as media servers expect it. No other name has it."""
+
+FILE_TYPES = MEDIA_TYPES | SIDECAR_TYPES
+"""Media types of stored files by extension."""
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _SHOWN_CHARACTERS = 32
 _DIGEST_CHARACTERS = 16
@@ -33,8 +43,8 @@ def file_name(ids: FileIds, extension: str) -> PurePosixPath:
     """Return the relative path ``<platform>/<id>/<id>.<format>.<ext>``.
 
     Format ids that are too long or have other characters are shortened, with a digest that keeps
-    them unique. Extensions are limited to `schemas.video.CONTAINERS`: platforms choose format
-    ids and containers, and no file may be of a type that browsers run.
+    them unique. Extensions are limited to `FILE_TYPES`: platforms choose format ids and
+    containers, and no file may be of a type that browsers run.
 
     Raises:
         ClipmillError: ``content.unsupported``; a part is not a valid name.
@@ -56,7 +66,7 @@ def with_extension(stem: PurePosixPath, extension: str) -> PurePosixPath:
     Raises:
         ClipmillError: ``content.unsupported``; it is none of a stored file.
     """
-    if extension not in CONTAINERS:
+    if extension not in FILE_TYPES:
         raise _invalid("file extension", extension)
     return stem.with_name(f"{stem.name}.{extension}")
 
@@ -74,6 +84,8 @@ def _invalid(part: str, value: str) -> ClipmillError:
 
 def safe_format(format_id: str) -> str:
     """Return a format id as part of a name, see `file_name`."""
+    if format_id.endswith(THUMBNAIL_SUFFIX):
+        return f"{safe_format(format_id.removesuffix(THUMBNAIL_SUFFIX))}{_SHOWN_SUFFIX}"
     if _FORMAT_ID.fullmatch(format_id):
         return format_id
     digest = hashlib.sha256(format_id.encode("utf-8", "surrogatepass")).hexdigest()

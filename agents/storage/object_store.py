@@ -20,7 +20,7 @@ from obstore.store import ObjectStore
 
 from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import NO_DETAILS, PublishedFile
-from agents.storage.names import FileIds, file_name, file_stem, with_extension
+from agents.storage.names import FILE_TYPES, FileIds, file_name, file_stem, with_extension
 from agents.storage.object_connection import ObjectStoreSettings, connect
 from agents.storage.object_errors import from_object_error, map_object_errors
 from agents.storage.object_records import ensure_record, list_stem, read_record
@@ -30,7 +30,6 @@ from agents.storage.workspaces import Workspaces
 from agents.storage.writing import open_hashing_file
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.path_template import PathTemplate
-from schemas.video import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -108,7 +107,7 @@ class ObjectStorage:
                 key=str(name),
                 bytes=size,
                 sha256=sha256,
-                mime_type=MEDIA_TYPES[extension],
+                mime_type=FILE_TYPES[extension],
             )
             await self._uploader.upload(upload)
         return f"{self._url}/{name}"

@@ -17,6 +17,7 @@ from msgspec.inspect import (
     LiteralType,
     StrType,
     StructType,
+    VarTupleType,
     type_info,
 )
 
@@ -29,6 +30,8 @@ ARGUMENTS = frozenset({"url", "urls"})
 
 SENTENCES = {"id": "Id of the request; several get ID-1, ID-2, and so on. Default: random."}
 """Help texts of options whose meaning differs from their field's."""
+
+SEVERAL_TIMES = " May be given several times."
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(?:([kKMGT])(i?))?B?", re.ASCII)
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -133,7 +136,11 @@ def _option(field: Field, kind: Any, path: tuple[str, ...], sentence: str) -> Fi
         case DictType():
             flags = f"--{name.removesuffix('s')}"
             attributes |= {"type": Pair(), "multiple": True}
-            note = " May be given several times."
+            note = SEVERAL_TIMES
+        case VarTupleType(item_type=LiteralType(values=values)):
+            flags = f"--{name.removesuffix('s')}"
+            attributes |= {"type": click.Choice(values), "multiple": True}
+            note = SEVERAL_TIMES
         case StrType():
             attributes["type"] = str
         case _:
@@ -164,7 +171,8 @@ def request_fields(given: dict[str, Any]) -> dict[str, Any]:
         target = fields
         for name in each.path[:-1]:
             target = target.setdefault(name, {})
-        target[each.name] = _mapping(each, value) if isinstance(value, tuple) else value
+        is_mapping = isinstance(each.attributes.get("type"), Pair)
+        target[each.name] = _mapping(each, value) if is_mapping else value
     return fields
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from itertools import combinations
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec.inspect import (
     IntType,
     LiteralType,
     StructType,
+    VarTupleType,
     type_info,
 )
 
@@ -19,6 +21,9 @@ from schemas.contract.descriptions import bare_type, field_descriptions
 from schemas.request import Options
 from streams.console.bodies import reading
 from streams.console.commands import new_id
+
+SEPARATOR = ", "
+"""Between the choices of a combination."""
 
 DIGITS_MAX = 19
 """Digits of the largest number that a schema accepts, 2**63 - 1."""
@@ -40,7 +45,7 @@ class FormField(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def form_fields(kind: Any) -> tuple[FormField, ...]:
-    """Return the fields of a struct of choices, flags and numbers.
+    """Return the fields of a struct of choices, combinations of choices, flags and numbers.
 
     Raises:
         TypeError: a field has another type.
@@ -63,6 +68,9 @@ def _form_field(name: str, kind: Any, description: str, hint: Any) -> FormField:
             choices, parse = ("yes", "no"), _flag
         case IntType():
             choices, parse = (), _number
+        case VarTupleType(item_type=LiteralType()):
+            item = get_args(hint)[0]
+            choices, parse = _combinations(get_args(item)), _several
         case _:
             raise TypeError(f"there is no form field for `{name}`, {kind}")
     return FormField(name=name, description=description, choices=choices, parse=parse)
@@ -71,6 +79,16 @@ def _form_field(name: str, kind: Any, description: str, hint: Any) -> FormField:
 def _flag(text: str) -> object:
     """Return a flag, or the text, for the schema to reject by its path."""
     return {"yes": True, "no": False}.get(text, text)
+
+
+def _combinations(choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Return each choice, and each combination of several."""
+    counts = range(1, len(choices) + 1)
+    return tuple(SEPARATOR.join(each) for count in counts for each in combinations(choices, count))
+
+
+def _several(text: str) -> object:
+    return text.split(SEPARATOR)
 
 
 def _number(text: str) -> object:

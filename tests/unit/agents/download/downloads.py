@@ -7,8 +7,10 @@ from typing import Any
 from agents.download.agent import Download
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import StoredFileIndex
+from agents.download.file_provider import FileProvider
 from agents.download.segments.fetcher import TrackFetcher
 from agents.download.segments.store import SegmentStore
+from agents.download.sidecars import SidecarProvider
 from agents.download.source_download import Downloader, SourceDownloader
 from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier
@@ -104,6 +106,12 @@ def make_download(
         verifier=FileVerifier(probe),
         remuxer=remuxer or FakeRemuxer(),
     )
+    index = StoredFileIndex(storage, context)
+    files = FileProvider(fetcher, index)
     return Download(
-        fetcher, StoredFileIndex(storage, context), storage_guard=storage_guard, context=context
+        files,
+        index,
+        SidecarProvider(files, storage),
+        storage_guard=storage_guard,
+        context=context,
     )

@@ -85,3 +85,16 @@ def test_different_formats_never_share_a_name(format_ids: list[str]) -> None:
     assert len(names) == len(format_ids)
     assert all(re.fullmatch(r"[a-z]+/\d+/\d+\.[A-Za-z0-9_~-]+\.mp4", each) for each in names)
     assert max(len(each.rpartition("/")[2]) for each in names) < 255
+
+
+def test_thumbnail_is_named_after_its_file() -> None:
+    assert name_of(format_id="play~thumbnail", extension="jpg").endswith(".play-thumb.jpg")
+
+
+def test_format_of_a_page_never_has_the_name_of_a_thumbnail() -> None:
+    assert re.search(r"\.play-thumb~[0-9a-f]{16}\.mp4$", name_of(format_id="play-thumb"))
+
+
+@pytest.mark.parametrize("extension", ["json", "nfo"])
+def test_extension_of_a_sidecar_is_valid(extension: str) -> None:
+    assert name_of(extension=extension).endswith(f".play.{extension}")

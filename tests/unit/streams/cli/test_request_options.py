@@ -84,6 +84,10 @@ GIVEN: list[tuple[list[str], dict[str, Any]]] = [
     (["--max-bytes", "1GiB", "--limit", "3"], {"options": {"max_bytes": 2**30, "limit": 3}}),
     (["--deadline", "2030-01-01"], {"deadline": "2030-01-01T00:00:00Z"}),
     (["--priority", "0"], {"priority": 0}),
+    (
+        ["--sidecar", "nfo", "--sidecar", "info"],
+        {"options": {"sidecars": ["nfo", "info"]}},
+    ),
     (["--attribute", "a=b=c", "--attribute", "d="], {"attributes": {"a": "b=c", "d": ""}}),
     (["--retry-of", "b/3"], {"retry_of": "b/3"}),
     (["--reply-to", "team.results"], {"reply_to": "team.results"}),
