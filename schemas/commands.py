@@ -46,6 +46,7 @@ class OptionChanges(
     degrade: bool | UnsetType = UNSET
     refresh: bool | UnsetType = UNSET
     sidecars: Sidecars | UnsetType = UNSET
+    embed_metadata: bool | UnsetType = UNSET
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | UnsetType | None = UNSET
 
 

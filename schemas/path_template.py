@@ -13,7 +13,7 @@ from string import Formatter
 
 import msgspec
 
-IDENTITY = {"platform": 32, "id": 64, "format": 76, "ext": 4}
+IDENTITY = {"platform": 32, "id": 64, "format": 83, "ext": 4}
 """Fields that identify a file, and the bytes of their longest value."""
 
 TEXTS = {"author": 64, "author_id": 64, "title": 120}

@@ -101,6 +101,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         refresh: ignore cached results.
         sidecars: files to store beside the media: ``info``, the metadata as JSON; ``thumbnail``,
             the picture that the page names; ``nfo``, metadata for media servers.
+        embed_metadata: write title, author, date and link into the metadata of the video file.
         limit: maximum posts of a profile, collection or playlist; required to download one.
     """
 
@@ -114,6 +115,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     degrade: bool = True
     refresh: bool = False
     sidecars: Sidecars = ()
+    embed_metadata: bool = False
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | None = None
 
 

@@ -160,10 +160,12 @@ class SelectedSource(MediaSource, frozen=True, kw_only=True):
 
     Attributes:
         sound_only: only the sound is stored, extracted from the download without transcoding.
+        tagged: metadata of the post is embedded.
         sound_from: another format of the post, whose sound is joined to the picture of this one.
     """
 
     sound_only: bool = False
+    tagged: bool = False
     sound_from: MediaSource | None = None
 
     @property
@@ -173,8 +175,8 @@ class SelectedSource(MediaSource, frozen=True, kw_only=True):
 
     @property
     def file_id(self) -> str:
-        """Id of the stored file within its post; the extracted sound is a file of its own."""
-        return self.format_id + ("~sound" if self.sound_only else "")
+        """Id of the stored file within its post; sound and tagged files are files of their own."""
+        return f"{self.format_id}{'~sound' * self.sound_only}{'~tagged' * self.tagged}"
 
 
 JOIN = "+"

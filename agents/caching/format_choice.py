@@ -70,7 +70,9 @@ class FormatChoices:
 
 def _selection_options(options: Options) -> Options:
     """Reset the options that have no influence on the selection."""
-    return msgspec.structs.replace(options, refresh=False, limit=None, sidecars=())
+    return msgspec.structs.replace(
+        options, refresh=False, limit=None, sidecars=(), embed_metadata=False
+    )
 
 
 def _choose(

@@ -22,6 +22,8 @@ from agents.access import (
 )
 from agents.download.bounded_gather import background_task, gather_bounded
 from agents.download.download_task import DownloadTask
+from agents.download.embedded_tags import with_tags
+from agents.download.file_adopter import FileAdopter
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import TABLE, StoredFileIndex, sweep_files
 from agents.download.file_provider import FileProvider
@@ -106,7 +108,7 @@ class Download:
             await self._context.intake.wait_until_open()
             try:
                 with self._storage_guard.watching_failures():
-                    return await self._provide(event)
+                    return await self._provide(with_tags(event))
             except ClipmillError as error:
                 tries += 1
                 if error.code not in STORAGE_ERROR_CODES or tries == STORAGE_ATTEMPTS_MAX:
@@ -183,7 +185,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             sources, storage, storage_guard=storage_guard, verifier=verifier, remuxer=remuxer
         )
         index = StoredFileIndex(storage, context)
-        files = FileProvider(fetcher, index)
+        files = FileProvider(fetcher, index, FileAdopter(storage, verifier))
         work = Download(
             files,
             index,

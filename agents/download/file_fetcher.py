@@ -12,16 +12,24 @@ from agents.download.download_task import (
     PreparedFile,
     output_format,
 )
+from agents.download.embedded_tags import tags_of
+from agents.download.post_details import details_of
 from agents.download.source_download import SourceDownloader, Workspace
 from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier, extension, stored_file
 from agents.media.facts import Streams
 from agents.media.remuxer import Remux
 from agents.network.download import Fetched, media_type
-from agents.storage import FileGoneError, PostDetails, PublishedFile, Storage
+from agents.storage import FileGoneError, Storage
 from agents.storage.writing import digest_of
-from schemas import ClipmillError, MediaSource, SelectedSource, SelectedVideo, StoredFile
-from schemas.video import VideoInfo
+from schemas import (
+    ClipmillError,
+    ErrorCode,
+    MediaSource,
+    SelectedSource,
+    SelectedVideo,
+    StoredFile,
+)
 from streams.observability.metrics import BYTES
 
 logger = logging.getLogger(__name__)
@@ -68,16 +76,19 @@ class FileFetcher:
         async with AsyncExitStack() as resources:
             directory = await resources.enter_async_context(self._storage.workspace())
             workspace = Workspace(directory, resources)
-            prepared = await self._provide(source, task, workspace)
+            whole = await self._provide(source, task, workspace)
+            prepared = await self._tag(whole, source, task)
             file = await self._publish(prepared, source, event)
         BYTES.labels(event.video.platform).inc(prepared.received_bytes)
         self.record_stored(task, source.format_id, prepared.received_bytes)
         return file
 
-    async def extract_audio(
+    async def make_from_stored(
         self, video: StoredFile, source: SelectedSource, task: DownloadTask
     ) -> StoredFile | None:
-        """Extract and publish the sound of a stored video; None when it was removed meanwhile.
+        """Publish the sound of a stored video, or the video with tags.
+
+        None when it cannot be tagged, or was removed meanwhile.
 
         Raises:
             ClipmillError: the remuxer or the storage failed.
@@ -88,8 +99,10 @@ class FileFetcher:
                 self._storage.reading(video.uri) as path,
                 self._storage.workspace() as directory,
             ):
-                output = directory / "sound"
-                extension = await self._remuxer.extract_audio(path, output)
+                output = directory / "made"
+                extension = await self._make(path, output, source, task.event)
+                if extension is None:
+                    return None
                 prepared = await self._prepare(source, task, output, extension, received=0)
                 file = await self._publish(prepared, source, task.event)
         except FileGoneError:
@@ -97,6 +110,36 @@ class FileFetcher:
             return None
         self.record_stored(task, source.format_id, file.bytes)
         return file
+
+    async def _make(
+        self, video: Path, output: Path, source: SelectedSource, event: SelectedVideo
+    ) -> str | None:
+        if source.sound_only:
+            return await self._remuxer.extract_audio(video, output)
+        return await self._write_tagged(video, output, event)
+
+    async def _tag(
+        self, prepared: PreparedFile, source: SelectedSource, task: DownloadTask
+    ) -> PreparedFile:
+        """Embed the tags of the post if they are requested and the file can have some."""
+        if not source.tagged:
+            return prepared
+        output = prepared.path.with_name("tagged")
+        extension = await self._write_tagged(prepared.path, output, task.event)
+        if extension is None:
+            return prepared
+        received = prepared.received_bytes
+        return await self._prepare(source, task, output, extension, received=received)
+
+    async def _write_tagged(self, video: Path, output: Path, event: SelectedVideo) -> str | None:
+        """Write a video with tags; return the extension, None when it cannot have any."""
+        try:
+            return await self._remuxer.tag(video, output, tags_of(event.info))
+        except ClipmillError as error:
+            if error.code not in (ErrorCode.CONTENT_UNSUPPORTED, ErrorCode.CONTENT_DAMAGED):
+                raise
+            logger.warning("%s has no embedded metadata: %s", event.video.key, error)
+            return None
 
     async def _publish(
         self, prepared: PreparedFile, source: SelectedSource, event: SelectedVideo
@@ -194,56 +237,9 @@ class FileFetcher:
         )
         return PreparedFile(expected, path, fetched, facts, received)
 
-    async def adopt(
-        self, found: PublishedFile, source: SelectedSource, event: SelectedVideo
-    ) -> StoredFile | None:
-        """Verify a file found in the storage and describe it; None: it must be downloaded again.
-
-        That is the case when it does not match the page (any more), or was removed meanwhile.
-
-        Raises:
-            ClipmillError: ``system.storage``, it cannot be read.
-        """
-        try:
-            async with self._storage.reading(found.uri) as path:
-                return await self._adopt(found, path, source, event)
-        except FileGoneError:
-            logger.warning("%s is downloaded again: it was removed just now", found.uri)
-            return None
-
-    async def _adopt(
-        self, found: PublishedFile, path: Path, source: SelectedSource, event: SelectedVideo
-    ) -> StoredFile | None:
-        digest = await digest_of(path)
-        expected = MediaSource(format=output_format(source, path.suffix[1:]), url=source.url)
-        try:
-            facts = await self._verifier.verify(path, expected, event.info)
-        except ClipmillError as error:
-            logger.warning("%s is downloaded again: %s", found.uri, error)
-            return None
-        if not found.uri.endswith(f".{extension(expected, facts)}"):
-            logger.warning(
-                "%s is downloaded again: its extension is not that of its kind", found.uri
-            )
-            return None
-        mime_type = media_type(None, expected)
-        fetched = Fetched(bytes=found.bytes, sha256=digest, mime_type=mime_type)
-        return stored_file(expected, event.info, fetched, found.uri, facts)
-
     def record_stored(
         self, task: DownloadTask, format_id: str, size: int, *, reused: bool = False
     ) -> None:
         """Report the progress of a stored file."""
         progress = task.meter.finish(format_id, size, reused=reused)
         self._sources.report_progress(progress, task.event.job)
-
-
-def details_of(info: VideoInfo) -> PostDetails:
-    """Return what a path may contain of a post."""
-    author = info.author
-    return PostDetails(
-        author=author.name or author.display_name or author.id or "",
-        author_id=author.id or "",
-        title=info.title,
-        published_at=info.published_at,
-    )

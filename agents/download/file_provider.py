@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from agents.download.download_task import DownloadTask
+from agents.download.file_adopter import FileAdopter
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import StoredFileIndex, count_lookup
 from agents.download.verification import check_sound
@@ -18,11 +19,13 @@ class FileProvider:
     Args:
         fetcher: downloads files into the storage.
         index: index of the stored files.
+        adopter: describes files that the index does not have.
     """
 
-    def __init__(self, fetcher: FileFetcher, index: StoredFileIndex) -> None:
+    def __init__(self, fetcher: FileFetcher, index: StoredFileIndex, adopter: FileAdopter) -> None:
         self._fetcher = fetcher
         self._index = index
+        self._adopter = adopter
 
     async def provide(
         self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
@@ -36,7 +39,7 @@ class FileProvider:
         try:
             file = await self._find(row, source, task.event)
             if file is None:
-                made = await self._sound_of_stored(row, source, task)
+                made = await self._make_from_stored(row, source, task)
                 return check_sound(made or await self._fetcher.fetch(source, task), source)
             file = check_sound(file, source)
             task.budget.claim(format_id, file.bytes)
@@ -46,17 +49,19 @@ class FileProvider:
         self._fetcher.record_stored(task, format_id, file.bytes, reused=True)
         return replace(file, reused=True)
 
-    async def _sound_of_stored(
+    async def _make_from_stored(
         self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
     ) -> StoredFile | None:
-        """Extract the sound from the stored video; None when the video is not stored."""
-        if not source.sound_only:
+        """Make a file from the stored video; None when it needs none, or it is not stored."""
+        if not source.sound_only and not source.tagged:
             return None
-        whole = replace(source, sound_only=False)
+        whole = replace(source, sound_only=False, tagged=False)
         video = await self._find(row, whole, task.event)
-        if video is not None and video.audio_codec is None:
+        if video is None:
+            return None
+        if source.sound_only and video.audio_codec is None:
             raise no_sound_error(source.format.format_id)
-        return None if video is None else await self._fetcher.extract_audio(video, source, task)
+        return await self._fetcher.make_from_stored(video, source, task)
 
     async def _find(
         self, row: Mapping[str, StoredFile], source: SelectedSource, event: SelectedVideo
@@ -66,7 +71,7 @@ class FileProvider:
         if known is not None:
             return known
         found = await self._index.find_unindexed(row, source, event)
-        file = None if found is None else await self._fetcher.adopt(found, source, event)
+        file = None if found is None else await self._adopter.adopt(found, source, event)
         count_lookup("storage", file)
         return file
 

@@ -12,9 +12,9 @@ import msgspec
 from msgspec.structs import replace
 
 from agents.download.download_task import DownloadTask
-from agents.download.file_fetcher import details_of
 from agents.download.file_provider import FileProvider
 from agents.download.nfo import write_nfo
+from agents.download.post_details import details_of
 from agents.download.storage_guard import STORAGE_ERROR_CODES
 from agents.storage import Storage
 from agents.storage.names import THUMBNAIL_SUFFIX

@@ -18,6 +18,9 @@ JOIN = b"join"
 """Task, followed by a space and a `JoinPlan`: write the tracks of the files sent along to the last
 of them."""
 
+TAG = b"tag"
+"""Task, followed by a space and a `TagPlan`: write the streams of the first file to the second."""
+
 TASK_BYTES_MAX = 65_536
 """Limit above the plan of two tracks with a thousand parts."""
 
@@ -79,10 +82,16 @@ class TrackFile(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams = "all"
 
 
-class JoinPlan(msgspec.Struct, frozen=True):
+class JoinPlan(msgspec.Struct, frozen=True, tag=True):
     """The tracks of one file."""
 
     files: tuple[TrackFile, ...]
+
+
+class TagPlan(msgspec.Struct, frozen=True, tag=True):
+    """The tags of one file, under FFmpeg's names."""
+
+    tags: dict[str, str]
 
 
 class MediaFacts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -157,7 +166,9 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
-_plan_decoder = msgspec.msgpack.Decoder(JoinPlan)
+_plan_decoder: msgspec.msgpack.Decoder[JoinPlan | TagPlan] = msgspec.msgpack.Decoder(
+    JoinPlan | TagPlan
+)
 
 
 def join_task(plan: JoinPlan) -> bytes:
@@ -165,7 +176,12 @@ def join_task(plan: JoinPlan) -> bytes:
     return JOIN + b" " + msgspec.msgpack.encode(plan)
 
 
-def unpack_plan(encoded: bytes) -> JoinPlan:
+def tag_task(plan: TagPlan) -> bytes:
+    """Return the task that tags a file."""
+    return TAG + b" " + msgspec.msgpack.encode(plan)
+
+
+def unpack_plan(encoded: bytes) -> JoinPlan | TagPlan:
     return _plan_decoder.decode(encoded)
 
 

@@ -32,6 +32,7 @@ from agents.media.facts import (
     JOIN,
     MUX,
     PROBE,
+    TAG,
     TASK_BYTES_MAX,
     Ready,
     pack,
@@ -40,12 +41,14 @@ from agents.media.facts import (
 from agents.media.joining import join
 from agents.media.reading import read_facts
 from agents.media.remuxing import extract_audio, mux
+from agents.media.tagging import tag
 
 TASKS: dict[bytes, tuple[Callable[..., Any], bool]] = {
     PROBE: (read_facts, False),
     EXTRACT_AUDIO: (extract_audio, True),
     MUX: (mux, True),
     JOIN: (join, True),
+    TAG: (tag, True),
 }
 """Function by task, and whether it writes the last file."""
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -15,10 +15,12 @@ from agents.media.facts import (
     JoinPlan,
     NotWritten,
     Remuxed,
+    TagPlan,
     TrackFile,
     Unreadable,
     Unsupported,
     join_task,
+    tag_task,
 )
 from agents.media.prober import MEMORY_BYTES
 from agents.storage.errors import map_file_errors
@@ -64,6 +66,14 @@ class Remux(Protocol):
         """
         ...
 
+    async def tag(self, source: Path, target: Path, tags: Mapping[str, str]) -> str:
+        """Write the picture and sound of an MP4 file with tags; return ``mp4``.
+
+        Raises:
+            ClipmillError: as `extract_audio`.
+        """
+        ...
+
 
 class MediaRemuxer(MediaProcess):
     """A `Remux` with one process.
@@ -95,6 +105,10 @@ class MediaRemuxer(MediaProcess):
         """See `Remux.join`. One file at a time, in FIFO order."""
         plan = JoinPlan(tuple(file for _, file in tracks))
         return await self._remux(join_task(plan), [path for path, _ in tracks], target)
+
+    async def tag(self, source: Path, target: Path, tags: Mapping[str, str]) -> str:
+        """See `Remux.tag`. One file at a time, in FIFO order."""
+        return await self._remux(tag_task(TagPlan(dict(tags))), [source], target)
 
     async def _remux(self, task: bytes, sources: Sequence[Path], target: Path) -> str:
         try:

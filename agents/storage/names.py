@@ -13,7 +13,7 @@ from schemas.video import MEDIA_TYPES
 # No dots and no separators: no part can be "..", hidden, or split a path.
 _PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FORMAT_ID = re.compile(r"(?!.*-thumb$)[A-Za-z0-9_-]{1,64}(?:~sound)?")
+_FORMAT_ID = re.compile(r"(?!.*-thumb$)[A-Za-z0-9_-]{1,64}(?:~sound)?(?:~tagged)?")
 THUMBNAIL_SUFFIX = "~thumbnail"
 """Of the format id of a thumbnail, after that of the media file it belongs to."""
 

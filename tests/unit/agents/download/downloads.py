@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.download.agent import Download
+from agents.download.file_adopter import FileAdopter
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import StoredFileIndex
 from agents.download.file_provider import FileProvider
@@ -69,6 +70,9 @@ class FakeRemuxer:
     async def join(self, tracks: Sequence[tuple[Path, TrackFile]], target: Path) -> str:
         return self._make([b"joined ", *(path for path, _ in tracks)], target, self.extension)
 
+    async def tag(self, source: Path, target: Path, tags: Mapping[str, str]) -> str:
+        return self._make([source, f" tagged {dict(tags)}".encode()], target, "mp4")
+
     def _make(self, parts: Sequence[Path | bytes], target: Path, extension: str) -> str:
         body = b"".join(each if isinstance(each, bytes) else each.read_bytes() for each in parts)
         target.write_bytes(body[: len(body) // 2])
@@ -99,15 +103,16 @@ def make_download(
         segments=SegmentStore(context.settings.data_dir / "segments"),
         context=context,
     )
+    verifier = FileVerifier(probe)
     fetcher = FileFetcher(
         sources,
         storage,
         storage_guard=storage_guard,
-        verifier=FileVerifier(probe),
+        verifier=verifier,
         remuxer=remuxer or FakeRemuxer(),
     )
     index = StoredFileIndex(storage, context)
-    files = FileProvider(fetcher, index)
+    files = FileProvider(fetcher, index, FileAdopter(storage, verifier))
     return Download(
         files,
         index,

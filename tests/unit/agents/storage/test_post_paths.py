@@ -79,7 +79,7 @@ def record_of(template: str, details: PostDetails) -> PostRecord:
         (
             "{title} {author:.80} [{platform} {id}].{format}.{ext}",
             PostDetails(title="x" * 10_000, author="y" * 100),
-            f"{'x' * 74} {'y' * 74} [tiktok 7000000000000000001].play",
+            f"{'x' * 67} {'y' * 68} [tiktok 7000000000000000001].play",
         ),
     ],
 )
