@@ -24,13 +24,12 @@ from agents.storage.disk import run_on_disk
 from agents.storage.durability import make_directories, sync_directory, sync_file
 from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import NO_DETAILS, PublishedFile
-from agents.storage.local_records import ensure_record, read_record
+from agents.storage.local_records import ensure_record, list_stem, read_record
 from agents.storage.names import FileIds, file_name, file_stem, with_extension
 from agents.storage.post_paths import PostDetails, post_stem
 from agents.storage.workspaces import Workspaces
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.path_template import PathTemplate
-from schemas.video import CONTAINERS
 
 PROBE_NAME = ".probe"
 """Hidden, so that it is not taken for a published file; workers may probe concurrently."""
@@ -197,18 +196,9 @@ class LocalStorage:
         """Return the newest file of the default layout or the post's record, of any extension."""
         with map_file_errors(self._files):
             record = read_record(self._files, ids)
-        stems = [default] if record is None else [default, post_stem(record, ids)]
-        paths = (f"{self._files / stem}.{each}" for stem in stems for each in CONTAINERS)
-        found = self._published(Path(path) for path in paths if self._exists(path))
-        return max(found, key=lambda each: each.published_at, default=None)
-
-    def _exists(self, path: str) -> bool:
-        with map_file_errors(self._files):
-            try:
-                os.lstat(path)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-        return True
+            stems = [default] if record is None else [default, post_stem(record, ids)]
+            paths = [path for stem in stems for path in list_stem(self._files / stem)]
+        return max(self._published(paths), key=lambda each: each.published_at, default=None)
 
     def _published(self, paths: Iterable[Path]) -> list[PublishedFile]:
         return [

@@ -1,4 +1,4 @@
-"""Records of posts in a local directory, see `agents.storage.post_paths`."""
+"""Records of posts in a directory, see `agents.storage.post_paths`, and the search by stem."""
 
 import os
 import tempfile
@@ -15,6 +15,7 @@ from agents.storage.post_paths import (
     record_name,
 )
 from schemas.path_template import PathTemplate
+from schemas.video import CONTAINERS
 
 
 def read_record(files: Path, ids: FileIds) -> PostRecord | None:
@@ -60,3 +61,25 @@ def ensure_record(
     Path(file.name).replace(target)
     sync_directory(target.parent)
     return record
+
+
+def list_stem(stem: Path) -> list[Path]:
+    """Return the files that are a stem with an extension.
+
+    Their folder is not listed: it may hold any number of files.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    if not _exists(str(stem.parent)):
+        return []
+    paths = (f"{stem}.{extension}" for extension in CONTAINERS)
+    return [Path(path) for path in paths if _exists(path)]
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
