@@ -9,6 +9,7 @@ NAMES = (
     "extraction",
     "challenges",
     "media",
+    "paths",
     "streams",
     "caches",
     "tables",

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -187,10 +188,11 @@ class LocalStorage:
 
     def _list(self, directory: Path) -> tuple[list[PublishedFile], list[Path]]:
         """Return the files of a directory, and the directories below it."""
-        with map_file_errors(self._files):
-            visible = sorted(each for each in directory.iterdir() if each.name[0] != ".")
-            below = [each for each in visible if each.is_dir() and not each.is_symlink()]
-        return self._published(each for each in visible if each not in below), below
+        with map_file_errors(self._files), os.scandir(directory) as entries:
+            visible = sorted((each for each in entries if each.name[0] != "."), key=_name)
+        below = [Path(each.path) for each in visible if each.is_dir(follow_symlinks=False)]
+        files = (Path(each.path) for each in visible if not each.is_dir(follow_symlinks=False))
+        return self._published(files), below
 
     def _find_newest(self, ids: FileIds, default: PurePosixPath) -> PublishedFile | None:
         """Return the newest file of the default layout or the post's record, of any extension."""
@@ -217,6 +219,9 @@ class LocalStorage:
                 return None
             inside = resolved.is_relative_to(self._files.resolve())
         return status if inside and stat.S_ISREG(status.st_mode) else None
+
+
+_name = attrgetter("name")
 
 
 def _path_of(uri: str) -> Path | None:

@@ -425,3 +425,17 @@ async def test_removed_file_is_gone_rather_than_a_storage_error(
     with pytest.raises(FileGoneError, match="play"):
         async with storage.reading(uri):
             pass
+
+
+async def test_files_at_any_depth_are_listed_without_hidden_ones(
+    storage: Storage, root: Path
+) -> None:
+    uri = await publish(storage, b"x")
+    files = root / "files"
+    for name in ("flat.mp4", "a/b/c/deep.mp4", ".hidden/x.mp4", "a/.hidden.mp4"):
+        path = files / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (files / "link").symlink_to(files / "a")
+    listed = {each.uri async for each in storage.files()}
+    assert listed == {uri, (files / "flat.mp4").as_uri(), (files / "a/b/c/deep.mp4").as_uri()}
