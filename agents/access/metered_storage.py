@@ -10,7 +10,7 @@ from contextlib import (
 )
 from pathlib import Path
 
-from agents.storage import NO_DETAILS, PostDetails, PublishedFile, Storage
+from agents.storage import NO_DETAILS, PostDetails, PublishedFile, Records, Storage
 from schemas.errors import ClipmillError
 from streams.observability.metrics import (
     STORAGE_BYTES,
@@ -31,6 +31,11 @@ class MeteredStorage:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         start_at_zero(STORAGE_BYTES, ("written", "read"))
+
+    @property
+    def records(self) -> Records:
+        """See `Storage.records`. Not measured: they are small."""
+        return self._storage.records
 
     def workspace(self) -> AbstractAsyncContextManager[Path]:
         """See `Storage.workspace`."""

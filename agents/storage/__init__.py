@@ -4,6 +4,7 @@ from agents.storage.errors import FileGoneError
 from agents.storage.interface import NO_DETAILS, PublishedFile, Storage
 from agents.storage.local import LocalStorage
 from agents.storage.post_paths import PostDetails
+from agents.storage.records import Records
 
 __all__ = [
     "NO_DETAILS",
@@ -11,5 +12,6 @@ __all__ = [
     "LocalStorage",
     "PostDetails",
     "PublishedFile",
+    "Records",
     "Storage",
 ]

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from agents.storage.post_paths import PostDetails
+from agents.storage.records import Records
 
 NO_DETAILS = PostDetails()
 
@@ -28,6 +29,11 @@ class PublishedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 class Storage(Protocol):
     """Stores finished files under URIs. Publishing is atomic: a file is complete or absent."""
+
+    @property
+    def records(self) -> Records:
+        """Records beside the files."""
+        ...
 
     def workspace(self) -> AbstractAsyncContextManager[Path]:
         """Return a new private directory for one job; it is removed at the end of the block."""

@@ -25,7 +25,7 @@ from agents.storage.disk import run_on_disk
 from agents.storage.durability import make_directories, sync_directory, sync_file
 from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import NO_DETAILS, PublishedFile
-from agents.storage.local_records import ensure_record, list_stem, read_record
+from agents.storage.local_records import LocalRecords, ensure_record, list_stem, read_record
 from agents.storage.names import FileIds, file_name, file_stem, with_extension
 from agents.storage.post_paths import PostDetails, post_stem
 from agents.storage.workspaces import Workspaces
@@ -49,6 +49,7 @@ class LocalStorage:
         self._files = root / "files"
         self._workspaces = workspaces
         self._template = template
+        self.records = LocalRecords(self._files, workspaces)
 
     @classmethod
     @asynccontextmanager

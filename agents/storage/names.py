@@ -14,6 +14,12 @@ from schemas.video import MEDIA_TYPES
 _PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FORMAT_ID = re.compile(r"(?!.*-thumb$)[A-Za-z0-9_-]{1,64}(?:~sound)?(?:~tagged)?")
+_DIGESTED = re.compile(r"(?!.*-thumb$)[A-Za-z0-9_-]{1,32}~[0-9a-f]{16}")
+"""A format id that was shortened already, as read from a name."""
+
+ADOPTED = "adopted"
+"""Format id of a file of which only the post is known, see `agents.download.adopted_files`."""
+
 THUMBNAIL_SUFFIX = "~thumbnail"
 """Of the format id of a thumbnail, after that of the media file it belongs to."""
 
@@ -71,6 +77,13 @@ def with_extension(stem: PurePosixPath, extension: str) -> PurePosixPath:
     return stem.with_name(f"{stem.name}.{extension}")
 
 
+def format_of(name: str) -> str:
+    """Return the format id of a part of a name, for which `safe_format` returns that part."""
+    if name.endswith(_SHOWN_SUFFIX):
+        return f"{name.removesuffix(_SHOWN_SUFFIX)}{THUMBNAIL_SUFFIX}"
+    return name
+
+
 def _check(part: str, value: str, pattern: re.Pattern[str]) -> None:
     if not pattern.fullmatch(value):
         raise _invalid(part, value)
@@ -86,7 +99,7 @@ def safe_format(format_id: str) -> str:
     """Return a format id as part of a name, see `file_name`."""
     if format_id.endswith(THUMBNAIL_SUFFIX):
         return f"{safe_format(format_id.removesuffix(THUMBNAIL_SUFFIX))}{_SHOWN_SUFFIX}"
-    if _FORMAT_ID.fullmatch(format_id):
+    if _FORMAT_ID.fullmatch(format_id) or _DIGESTED.fullmatch(format_id):
         return format_id
     digest = hashlib.sha256(format_id.encode("utf-8", "surrogatepass")).hexdigest()
     shown = _UNSAFE.sub("_", format_id[:_SHOWN_CHARACTERS])

@@ -1,5 +1,7 @@
-"""Records of posts in an object store, see `agents.storage.post_paths`, and the search by stem."""
+"""Records in an object store, those of posts among them, and the search by stem."""
 
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -8,19 +10,55 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
 from agents.storage.names import FileIds
+from agents.storage.object_errors import map_object_errors
 from agents.storage.post_paths import (
-    RECORD_BYTES_MAX,
     PostDetails,
     PostRecord,
     decode_record,
     encode_record,
     record_name,
 )
+from agents.storage.records import RECORD_BYTES_MAX
 from schemas.path_template import PathTemplate
 from schemas.video import CONTAINERS
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
+
+
+class ObjectRecords:
+    """`Records` in a bucket.
+
+    Args:
+        store: client of the store.
+        url: of the store, for the message of an error.
+    """
+
+    def __init__(self, store: ObjectStore, url: str) -> None:
+        self._store = store
+        self._url = url
+
+    async def read(self, name: PurePosixPath) -> bytes | None:
+        """See `Records.read`."""
+        with map_object_errors(self._url):
+            return await _read_object(self._store, name)
+
+    async def write(self, name: PurePosixPath, content: bytes) -> None:
+        """See `Records.write`."""
+        with map_object_errors(self._url):
+            await obstore.put_async(self._store, str(name), content, use_multipart=False)
+
+    async def remove(self, name: PurePosixPath) -> None:
+        """See `Records.remove`."""
+        with map_object_errors(self._url), suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, str(name))
+
+    async def names(self, folder: str) -> AsyncIterator[PurePosixPath]:
+        """See `Records.names`."""
+        with map_object_errors(self._url):
+            async for batch in obstore.list(self._store, folder):
+                for each in batch:
+                    yield PurePosixPath(each["path"])
 
 
 async def read_record(store: ObjectStore, ids: FileIds) -> PostRecord | None:
@@ -29,13 +67,18 @@ async def read_record(store: ObjectStore, ids: FileIds) -> PostRecord | None:
     Raises:
         obstore.exceptions.BaseError: the store refuses.
     """
+    content = await _read_object(store, record_name(ids))
+    return None if content is None else decode_record(content)
+
+
+async def _read_object(store: ObjectStore, name: PurePosixPath) -> bytes | None:
     try:
-        found = await obstore.get_async(store, str(record_name(ids)))
+        found = await obstore.get_async(store, str(name))
     except FileNotFoundError:
         return None
     if found.meta["size"] > RECORD_BYTES_MAX:
         return None
-    return decode_record(bytes(await found.bytes_async()))
+    return bytes(await found.bytes_async())
 
 
 async def ensure_record(

@@ -23,7 +23,7 @@ from agents.storage.interface import NO_DETAILS, PublishedFile
 from agents.storage.names import FILE_TYPES, FileIds, file_name, file_stem, with_extension
 from agents.storage.object_connection import ObjectStoreSettings, connect
 from agents.storage.object_errors import from_object_error, map_object_errors
-from agents.storage.object_records import ensure_record, list_stem, read_record
+from agents.storage.object_records import ObjectRecords, ensure_record, list_stem, read_record
 from agents.storage.object_upload import StoredObject, Upload, Uploader
 from agents.storage.post_paths import PostDetails, post_stem
 from agents.storage.workspaces import Workspaces
@@ -56,6 +56,7 @@ class ObjectStorage:
         self._workspaces = workspaces
         self._template = template
         self._uploader = Uploader(store, settings)
+        self.records = ObjectRecords(store, self._url)
 
     @classmethod
     @asynccontextmanager

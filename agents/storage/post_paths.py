@@ -25,9 +25,6 @@ from schemas.path_template import (
 RECORDS = ".posts"
 """Directory of the records. It is hidden, so its files are none of the published ones."""
 
-RECORD_BYTES_MAX = 16_384
-"""More than any record has: no larger file is read as one."""
-
 
 class PostDetails(msgspec.Struct, frozen=True, kw_only=True):
     """What a page says of a post, as far as a path may contain it."""

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from agents.storage.names import FileIds
 from agents.storage.post_paths import (
-    RECORD_BYTES_MAX,
     PostDetails,
     PostRecord,
     decode_record,
@@ -15,6 +14,7 @@ from agents.storage.post_paths import (
     post_stem,
     record_name,
 )
+from agents.storage.records import RECORD_BYTES_MAX
 from schemas.path_template import PART_BYTES_MAX, PATH_BYTES_MAX, parse_template
 
 TEMPLATES = [
