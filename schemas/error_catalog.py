@@ -13,6 +13,7 @@ REQUEST = "{request}"
 """Placeholder of the request's id in a command; never part of what `explain` returns."""
 
 RETRY = f"clipmill retry {REQUEST}"
+RETRY_REFRESH = f"clipmill retry {REQUEST} --refresh"
 RETRY_SMALLER = f"clipmill retry {REQUEST} --quality 480p"
 
 _MAX_REASON_CHARACTERS = 300
@@ -123,6 +124,11 @@ MESSAGES: Mapping[ErrorCode, ErrorMessage] = MappingProxyType(
             "The downloaded file has no sound, although its page declares it.",
             (_BROWSER,),
             (RETRY,),
+        ),
+        ErrorCode.CONTENT_WITHHELD: ErrorMessage(
+            "The files of this post were removed by a person, and it is not downloaded again.",
+            ("Submit it again with the option refresh to download it nevertheless.",),
+            (RETRY_REFRESH,),
         ),
         ErrorCode.PLATFORM_CHANGED: ErrorMessage(
             "The platform answered with a page that could not be parsed.",

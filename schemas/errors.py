@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     CONTENT_LINK_EXPIRED = "content.link_expired"
     CONTENT_DAMAGED = "content.damaged"
     CONTENT_NO_SOUND = "content.no_sound"
+    CONTENT_WITHHELD = "content.withheld"
     PLATFORM_CHANGED = "platform.changed"
     SYSTEM_DISK_FULL = "system.disk_full"
     SYSTEM_STORAGE = "system.storage"

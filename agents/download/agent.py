@@ -120,6 +120,8 @@ class Download:
         task = DownloadTask.of(with_thumbnail(event), self._context.settings)
         calls = [partial(self._files.provide, row, source, task) for source in event.sources]
         files = await gather_bounded(calls, FILE_CONCURRENCY)
+        if event.job.options.refresh:
+            await self._index.release(event.video)
         ids = [source.file_id for source in event.sources]
         thumbnail = await self._sidecars.fetch(row, task)
         provided = dict(zip(ids, files, strict=True)) | thumbnail

@@ -40,7 +40,7 @@ class FileProvider:
             file = await self._find(row, source, task.event)
             if file is None:
                 made = await self._make_from_stored(row, source, task)
-                return check_sound(made or await self._fetcher.fetch(source, task), source)
+                return check_sound(made or await self._download(source, task), source)
             file = check_sound(file, source)
             task.budget.claim(format_id, file.bytes)
         except ClipmillError as error:
@@ -48,6 +48,11 @@ class FileProvider:
             raise
         self._fetcher.record_stored(task, format_id, file.bytes, reused=True)
         return replace(file, reused=True)
+
+    async def _download(self, source: SelectedSource, task: DownloadTask) -> StoredFile:
+        if not task.event.job.options.refresh:
+            await self._index.check_not_withheld(task.event.video)
+        return await self._fetcher.fetch(source, task)
 
     async def _make_from_stored(
         self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
@@ -72,6 +77,10 @@ class FileProvider:
             return known
         found = await self._index.find_unindexed(row, source, event)
         file = None if found is None else await self._adopter.adopt(found, source, event)
+        if file is None:
+            found = await self._index.find_adopted(source, event)
+            if found is not None:
+                file = await self._adopter.adopt(found, source, event, is_adopted=True)
         count_lookup("storage", file)
         return file
 

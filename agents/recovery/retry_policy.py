@@ -96,6 +96,7 @@ POLICIES: Mapping[ErrorCode, RetryPolicy] = {
     ErrorCode.CONTENT_DAMAGED: _OTHER_FILE,
     # A fresh link leads to the same silent file.
     ErrorCode.CONTENT_NO_SOUND: RetryPolicy(immediate=("other_format",), changes=FORMATS_MAX),
+    ErrorCode.CONTENT_WITHHELD: _NO_RETRY,
     # For a file: its host is not the platform's, but those of other formats may be. For a page: a
     # single odd page fails after its retries. If all pages changed, their breaker is open, and
     # requests are parked without using up a retry.

@@ -24,6 +24,7 @@ from streams.settings import KafkaSettings
 @click.option("--container", type=click.Choice(("any", "mp4", "webm")), help="File type.")
 @click.option("--codec", type=click.Choice(("any", "h264", "h265")), help="Video codec.")
 @click.option("--allow-watermark", is_flag=True, help="Accept a watermarked file.")
+@click.option("--refresh", is_flag=True, help="Ignore cached results and stored files.")
 @click.option("--wait", is_flag=True, help="Wait for the result.")
 @click.option("--json", "as_json", is_flag=True, help="The result (or the new id) as JSON.")
 @click.option("--timeout", default=600.0, show_default=True, help="Timeout in seconds.")
@@ -37,6 +38,7 @@ def retry(
     container: Any,
     codec: Any,
     allow_watermark: bool,
+    refresh: bool,
     wait: bool,
     as_json: bool,
     timeout: float,
@@ -50,6 +52,7 @@ def retry(
         container=container or UNSET,
         codec=codec or UNSET,
         watermark="allow" if allow_watermark else UNSET,
+        refresh=refresh or UNSET,
     )
     name = new_id()
     command = Retry(id=name, new_id=name, request_id=request_id, options=changes, by=operator())

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,13 +18,23 @@ import pytest
 import pytest_asyncio
 from obstore.store import MemoryStore
 
+from agents.media.facts import Answer, MediaFacts
 from agents.storage import NO_DETAILS, FileGoneError, LocalStorage, PostDetails, Storage
+from agents.storage.names import ADOPTED, FileIds
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
+from agents.storage.records import RECORD_BYTES_MAX
+from agents.storage.withheld_posts import find_withheld
 from agents.storage.workspaces import Workspaces
+from agents.storage_check.adoption.adopter import FileAdopter
+from agents.storage_check.adoption.candidates import Candidate
+from agents.storage_check.adoption.placement import Placement
+from agents.storage_check.adoption.report import AdoptionState
 from agents.storage_check.file_check import FileState, verify_files
+from agents.storage_check.removal import remove_posts
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.path_template import parse_template
+from schemas.video import VideoRef
 from tests.storage_servers import (
     StorageServer,
     azurite,
@@ -351,3 +361,75 @@ async def test_concurrent_files_of_a_new_post_are_found(reopen: Reopen) -> None:
         uris = await asyncio.gather(*(publish(storage, b"x", CLIP, format_id=each) for each in ids))
         found = [await storage.find(**(NAMES | {"format_id": each})) for each in ids]
     assert [each.uri for each in found if each is not None] == uris
+
+
+RECORD = PurePosixPath(".kept/tiktok/7.json")
+
+
+async def test_record_is_read_back_replaced_and_removed(storage: Storage) -> None:
+    records = storage.records
+    assert await records.read(RECORD) is None
+    assert [name async for name in records.names(".kept")] == []
+    for content in (b"", b"older", b"newer"):
+        await records.write(RECORD, content)
+        assert await records.read(RECORD) == content
+    await records.write(PurePosixPath(".kept/x/8.json"), b"x")
+    assert {name async for name in records.names(".kept")} == {
+        RECORD,
+        PurePosixPath(".kept/x/8.json"),
+    }
+    assert [each async for each in storage.files()] == []
+    for _ in range(2):
+        await records.remove(RECORD)
+    assert await records.read(RECORD) is None
+
+
+async def test_oversized_record_is_none(storage: Storage) -> None:
+    await storage.records.write(RECORD, bytes(RECORD_BYTES_MAX + 1))
+    assert await storage.records.read(RECORD) is None
+
+
+class VideoProbe:
+    async def probe(self, path: Path) -> Answer:
+        assert path.name == "adopted"
+        return MediaFacts(container="mov", video_codec="h264", duration_seconds=1.0)
+
+
+@pytest.mark.parametrize("placement", ["link", "copy", "move"])
+async def test_adopted_file_is_stored_once(
+    placement: Placement, storage: Storage, tmp_path: Path
+) -> None:
+    path, content = tmp_path / "clip [7].mp4", random_bytes(SMALL)
+    adopter = FileAdopter(storage, VideoProbe(), placement=placement, keep_free_bytes=0)
+    states = []
+    for _ in range(2):
+        path.write_bytes(content)
+        candidate = Candidate(
+            path=path,
+            status=path.stat(),
+            ids=FileIds("tiktok", "7", ADOPTED),
+            details=NO_DETAILS,
+        )
+        states.append((await adopter.adopt(candidate, dry_run=False)).state)
+        assert path.exists() is (placement != "move")
+    assert states == [AdoptionState.ADOPTED, AdoptionState.STORED]
+    (file,) = [each async for each in storage.files()]
+    assert file.uri.endswith("/tiktok/7/7.adopted.mp4")
+    assert await content_of(storage, file.uri) == content
+
+
+@pytest.mark.parametrize("template", [None, TEMPLATE])
+async def test_removed_post_is_withheld_and_the_others_stay(
+    template: str | None, reopen: Reopen
+) -> None:
+    async with reopen(template) as storage:
+        for format_id in ("a", "b"):
+            await publish(storage, b"bytes", CLIP, format_id=format_id)
+        kept = await publish(storage, b"bytes", CLIP, video_id="1")
+        post = VideoRef(platform="tiktok", id=NAMES["video_id"], url="")
+        for forget in (False, True):
+            removed = await remove_posts(storage, [post], template, forget=forget, dry_run=False)
+            assert [len(it.uris) for it in removed] == [0 if forget else 2]
+            assert [each.uri async for each in storage.files()] == [kept]
+            withheld = await find_withheld(storage.records, "tiktok", NAMES["video_id"])
+            assert (withheld is None) is forget

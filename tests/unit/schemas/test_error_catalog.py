@@ -11,7 +11,7 @@ from schemas.errors import ErrorCode, ErrorContext
 
 URL = "https://www.tiktok.com/@name/video/7608826249200356630"
 SENTENCE = re.compile(r"[A-Z][^.{}<>]*[^ .{}<>]\.")
-COMMANDS = re.compile(r"clipmill retry \S+( --quality 480p)?")
+COMMANDS = re.compile(r"clipmill retry \S+( --quality 480p| --refresh)?")
 REQUEST_ID = "order-1"
 
 

@@ -34,6 +34,7 @@ EXPECTED: dict[str, RetryPolicy] = {
     "content.link_expired": RetryPolicy(immediate=("fresh_extraction", "other_format"), changes=40),
     "content.damaged": RetryPolicy(immediate=("fresh_extraction", "other_format"), changes=40),
     "content.no_sound": RetryPolicy(immediate=("other_format",), changes=40),
+    "content.withheld": RetryPolicy(),
     "platform.changed": RetryPolicy(
         immediate=("other_format",), changes=40, waits=(10 * MINUTE, HOUR)
     ),

@@ -3,17 +3,18 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from click.testing import CliRunner
 
 from agents.storage import LocalStorage
 from agents.storage_check.files_cli import files
+from schemas.path_template import PathTemplate, parse_template
 
 
-async def publish(root: Path, content: bytes) -> Path:
-    async with LocalStorage.open(root) as storage, storage.workspace() as directory:
+async def publish(root: Path, content: bytes, template: PathTemplate | None = None) -> Path:
+    async with LocalStorage.open(root, template) as storage, storage.workspace() as directory:
         path = directory / "part"
         path.write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
@@ -25,7 +26,7 @@ async def publish(root: Path, content: bytes) -> Path:
             extension="mp4",
             sha256=digest,
         )
-    return Path(urlsplit(uri).path)
+    return Path(unquote(urlsplit(uri).path))
 
 
 @pytest.fixture
@@ -74,6 +75,62 @@ def test_old_files_are_removed_unless_it_is_a_dry_run(paths: list[Path]) -> None
 
 
 @pytest.mark.usefixtures("paths")
-@pytest.mark.parametrize("options", [[], ["--before", "yesterday"], ["--keep-bytes", "-1"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--before", "yesterday"],
+        ["--keep-bytes", "-1"],
+        ["--forget"],
+        ["tiktok:7", "--before", "30d"],
+        ["--forget", "--before", "30d"],
+    ],
+)
 def test_removal_needs_a_criterion(options: list[str]) -> None:
     assert CliRunner().invoke(files, ["remove", *options]).exit_code == 2
+
+
+LINK = "https://www.tiktok.com/@user/video/7106594312292453675"
+
+
+@pytest.mark.parametrize("post", ["tiktok:7106594312292453675", LINK])
+def test_files_of_a_post_are_removed_and_it_is_withheld(
+    post: str, paths: list[Path], tmp_path: Path
+) -> None:
+    path = asyncio.run(publish(tmp_path, b"7106594312292453675"))
+    counted = "tiktok:7106594312292453675: 1 files of 19 bytes"
+    result = CliRunner().invoke(files, ["remove", post, "--dry-run"])
+    assert result.output == f"{path.as_uri()}\n{counted}\n"
+    assert path.exists()
+    assert withheld() == []
+    result = CliRunner().invoke(files, ["remove", post])
+    assert result.output == f"{path.as_uri()}\n{counted} removed\n"
+    assert [it.exists() for it in (path, *paths)] == [False, True, True]
+    assert withheld() == ["tiktok:7106594312292453675"]
+    result = CliRunner().invoke(files, ["remove", post, "--forget"])
+    assert result.output == "tiktok:7106594312292453675: 0 files of 0 bytes removed\n"
+    assert withheld() == []
+
+
+def withheld() -> list[str]:
+    return CliRunner().invoke(files, ["list", "--withheld"]).output.splitlines()
+
+
+def test_post_of_an_earlier_template_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLIPMILL_DATA_DIR", str(tmp_path))
+    template = "{title} {platform} {id} {format}.{ext}"
+    path = asyncio.run(publish(tmp_path, b"a1", parse_template(template)))
+    assert CliRunner().invoke(files, ["remove", "tiktok:a1"]).exit_code == 0
+    assert not path.exists()
+
+
+@pytest.mark.usefixtures("paths")
+@pytest.mark.parametrize(
+    "post", ["tiktok:../x", "nowhere:7", "https://vm.tiktok.com/ZMabc123/", "a1", ""]
+)
+def test_removal_of_no_post_is_an_error(post: str) -> None:
+    assert CliRunner().invoke(files, ["remove", post]).exit_code != 0
+    assert withheld() == []

@@ -1,0 +1,1 @@
+"""Adoption: takes the media files of an existing folder into the storage."""
