@@ -97,6 +97,11 @@ class MeteredStorage:
         with _measured("remove"):
             await self._storage.remove(uri)
 
+    async def expire(self, file: PublishedFile) -> bool:
+        """See `Storage.expire`."""
+        with _measured("remove"):
+            return await self._storage.expire(file)
+
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""
         with _measured("stat"):

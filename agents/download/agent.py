@@ -27,6 +27,7 @@ from agents.download.file_adopter import FileAdopter
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import TABLE, StoredFileIndex, sweep_files
 from agents.download.file_provider import FileProvider
+from agents.download.retention import Retention
 from agents.download.segments.fetcher import TrackFetcher
 from agents.download.segments.store import SegmentStore
 from agents.download.sidecars import SidecarProvider, with_thumbnail
@@ -120,8 +121,7 @@ class Download:
         task = DownloadTask.of(with_thumbnail(event), self._context.settings)
         calls = [partial(self._files.provide, row, source, task) for source in event.sources]
         files = await gather_bounded(calls, FILE_CONCURRENCY)
-        if event.job.options.refresh:
-            await self._index.release(event.video)
+        await self._index.record_request(event)
         ids = [source.file_id for source in event.sources]
         thumbnail = await self._sidecars.fetch(row, task)
         provided = dict(zip(ids, files, strict=True)) | thumbnail
@@ -172,6 +172,11 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         await stack.enter_async_context(background_task(storage_guard.watch()))
         verifier = await stack.enter_async_context(open_verifier(probe=settings.download.probe))
         remuxer = await stack.enter_async_context(open_remuxer())
+        if settings.storage.retention.is_limited:
+            retention = Retention(
+                storage, settings.storage.retention, settings.storage.path_template
+            )
+            await stack.enter_async_context(background_task(retention.run()))
         sweep_files(context)
         sources = SourceDownloader(
             Platforms.load(context.settings.platforms),

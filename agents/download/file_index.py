@@ -17,6 +17,7 @@ from agents.download.adopted_files import adopted_id, is_as_selected
 from agents.pipeline.stage_caches import invalidated_at
 from agents.storage.interface import PublishedFile, Storage
 from agents.storage.names import ADOPTED
+from agents.storage.requesters import record_requester, requester_id
 from agents.storage.withheld_posts import WithheldPost, find_withheld, release
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
@@ -137,13 +138,21 @@ class StoredFileIndex:
         if post is not None:
             raise withheld_error(post, video)
 
-    async def release(self, video: VideoRef) -> None:
-        """Record that a post may be downloaded, after a ``refresh`` has done so.
+    async def record_request(self, event: SelectedVideo) -> None:
+        """Record what a request that has its files changes: who requested the post.
+
+        After a ``refresh`` the post is not withheld any more.
 
         Raises:
-            ClipmillError: ``system.storage``, the store refuses.
+            ClipmillError: ``system.disk_full`` or ``system.storage``.
         """
-        await release(self._storage.records, video.platform, video.id)
+        records, video, job = self._storage.records, event.video, event.job
+        if job.options.refresh:
+            await release(records, video.platform, video.id)
+        attribute = self._context.settings.storage.retention.attribute or ""
+        if attribute in job.attributes:
+            requester = requester_id(attribute, job.attributes[attribute])
+            await record_requester(records, requester, video.platform, video.id)
 
     def row_with(
         self,

@@ -20,11 +20,13 @@ class PublishedFile(msgspec.Struct, frozen=True, kw_only=True):
         uri: of the file.
         bytes: its size.
         published_at: mtime (epoch seconds), by the store's clock.
+        content: of a file with several names, what they have in common; None for a single name.
     """
 
     uri: str
     bytes: int
     published_at: float
+    content: str | None = None
 
 
 class Storage(Protocol):
@@ -106,6 +108,17 @@ class Storage(Protocol):
 
     async def remove(self, uri: str) -> None:
         """Remove a published file; one that does not exist (any more) or is foreign is ignored.
+
+        Raises:
+            ClipmillError: ``system.storage``, the store refuses.
+        """
+        ...
+
+    async def expire(self, file: PublishedFile) -> bool:
+        """Remove a file as it was listed; return whether it was removed.
+
+        One that has been replaced since, or that is being read, stays. Readers of other processes
+        are seen on disks only.
 
         Raises:
             ClipmillError: ``system.storage``, the store refuses.

@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 from agents.storage.disk import run_on_disk
 from agents.storage.durability import make_directories, sync_directory, sync_file
 from agents.storage.errors import FileGoneError, map_file_errors
+from agents.storage.file_locks import lock_for_reading, remove_unread
 from agents.storage.interface import NO_DETAILS, PublishedFile
 from agents.storage.local_records import LocalRecords, ensure_record, list_stem, read_record
 from agents.storage.names import FileIds, file_name, file_stem, with_extension
@@ -102,7 +103,14 @@ class LocalStorage:
         path = _path_of(uri)
         if path is None or await asyncio.to_thread(self._stat, path) is None:
             raise FileGoneError(uri)
-        yield path
+        with map_file_errors(self._files):
+            lock = await asyncio.to_thread(lock_for_reading, path)
+        if lock is None:
+            raise FileGoneError(uri)
+        try:
+            yield path
+        finally:
+            os.close(lock)
 
     async def files(self) -> AsyncIterator[PublishedFile]:
         """See `Storage.files`. Hidden files are records of posts or foreign ones."""
@@ -128,6 +136,13 @@ class LocalStorage:
         if path is not None and await asyncio.to_thread(self._stat, path) is not None:
             with map_file_errors(self._files):
                 await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def expire(self, file: PublishedFile) -> bool:
+        """See `Storage.expire`."""
+        path = _path_of(file.uri)
+        if path is None or await asyncio.to_thread(self._stat, path) is None:
+            return False
+        return await run_on_disk(partial(remove_unread, path, file), self._files)
 
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""
@@ -205,7 +220,12 @@ class LocalStorage:
 
     def _published(self, paths: Iterable[Path]) -> list[PublishedFile]:
         return [
-            PublishedFile(uri=path.as_uri(), bytes=status.st_size, published_at=status.st_mtime)
+            PublishedFile(
+                uri=path.as_uri(),
+                bytes=status.st_size,
+                published_at=status.st_mtime,
+                content=f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else None,
+            )
             for path in paths
             if (status := self._stat(path)) is not None
         ]

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import shutil
 import stat
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -56,6 +57,7 @@ class ObjectStorage:
         self._workspaces = workspaces
         self._template = template
         self._uploader = Uploader(store, settings)
+        self._reading: Counter[str] = Counter()
         self.records = ObjectRecords(store, self._url)
 
     @classmethod
@@ -138,7 +140,12 @@ class ObjectStorage:
             raise FileGoneError(uri)
         async with self._workspaces.create() as directory:
             path = directory / PurePosixPath(key).name
-            await self._download(key, uri, path)
+            self._reading[uri] += 1
+            try:
+                await self._download(key, uri, path)
+            finally:
+                self._reading[uri] -= 1
+                self._reading += Counter()  # Keeps positive counts only.
             yield path
 
     async def files(self) -> AsyncIterator[PublishedFile]:
@@ -164,6 +171,22 @@ class ObjectStorage:
         if key is not None:
             with map_object_errors(self._url), suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, key)
+
+    async def expire(self, file: PublishedFile) -> bool:
+        """See `Storage.expire`. A file that another process reads counts as removed for it."""
+        key = self._key(file.uri)
+        if key is None or self._reading[file.uri]:
+            return False
+        with map_object_errors(self._url):
+            try:
+                found = await obstore.head_async(self._store, key)
+            except FileNotFoundError:
+                return False
+            if self._published(found) != file:
+                return False
+            with suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, key)
+        return True
 
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""

@@ -11,11 +11,11 @@ import msgspec
 from agents.access.storage import open_storage
 from agents.platforms import Platforms
 from agents.storage import PublishedFile
+from agents.storage.retention import Limit, RetentionPlan, RetentionRules
 from agents.storage.withheld_posts import withheld_keys
 from agents.storage_check.adoption.cli import adopt
 from agents.storage_check.file_check import FileState, VerifiedFile, verify_files
 from agents.storage_check.removal import RemovedPost, post_of, remove_posts
-from agents.storage_check.retention import files_to_remove
 from schemas.video import VideoRef
 from streams.cli.errors import readable_errors
 from streams.moments import parse_past
@@ -130,9 +130,12 @@ async def _remove_files_of(
 async def _remove(
     settings: Settings, before: float | None, keep_bytes: int | None, *, dry_run: bool
 ) -> list[PublishedFile]:
+    limit = Limit(seconds=None if before is None else 0.0, bytes=keep_bytes)
+    plan = RetentionPlan(RetentionRules(all=limit), before or 0.0)
     async with open_storage(settings) as storage:
-        stored = [each async for each in storage.files()]
-        found = files_to_remove(stored, before=before, keep_bytes=keep_bytes)
+        async for each in storage.files():
+            plan.add(each)
+        found = [removal.file for removal in plan.removals()]
         for each in found:
             click.echo(each.uri)
             if not dry_run:

@@ -94,6 +94,39 @@ STORAGE = Row(
     ),
 )
 
+RETENTION = Row(
+    "Retention of files",
+    (
+        line(
+            "Stored files",
+            f"max(clipmill_stored_files{{{INSTANCE}}})",
+            description="Files at the last check; empty without limits in the settings.",
+        ),
+        line(
+            "Stored bytes",
+            f"max(clipmill_stored_bytes{{{INSTANCE}}})",
+            unit="bytes",
+        ),
+        line(
+            "Files removed",
+            increase("clipmill_files_removed_total", "cause"),
+            "{{cause}}",
+            description="Files removed because of their age, or of the bytes of all files.",
+        ),
+        line(
+            "Bytes removed",
+            increase("clipmill_files_removed_bytes_total", "cause"),
+            "{{cause}}",
+            unit="bytes",
+        ),
+        line(
+            "Age of the last check",
+            f"time() - max(clipmill_retention_checked_timestamp_seconds{{{INSTANCE}}} > 0)",
+            unit="s",
+        ),
+    ),
+)
+
 DISK = Row(
     "Disk and tables",
     (
@@ -127,6 +160,6 @@ RESOURCES = Board(
     "resources",
     "Resources",
     "Memory, CPU, disk, threads and tables of each worker.",
-    (PROCESSES, STORAGE, DISK),
+    (PROCESSES, STORAGE, RETENTION, DISK),
     (INSTANCES,),
 )

@@ -314,6 +314,15 @@ STORAGE_ERRORS = _counter(
 STORAGE_BYTES = _counter(
     "storage_bytes_total", "Bytes of finished files, written or read.", "direction"
 )
+FILES_REMOVED = _counter("files_removed_total", "Stored files that retention removed.", "cause")
+FILES_REMOVED_BYTES = _counter(
+    "files_removed_bytes_total", "Bytes of the stored files that retention removed.", "cause"
+)
+STORED_FILES = _gauge("stored_files", "Stored files, at the last check of retention.")
+STORED_BYTES = _gauge("stored_bytes", "Bytes of all stored files, at the last check of retention.")
+RETENTION_CHECKED = _gauge(
+    "retention_checked_timestamp_seconds", "When retention last checked all stored files."
+)
 DISK_FREE = _gauge("disk_free_bytes", "Free bytes where files, or their workspaces, go.")
 MEMORY = _gauge("memory_bytes", "Memory in use, shared pages counted once.", "process")
 MEMORY_LIMIT = _gauge("memory_limit_bytes", "Memory that all processes may use together.")

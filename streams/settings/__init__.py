@@ -26,6 +26,7 @@ from streams.settings.model import Settings, config_file
 from streams.settings.performance import PerformanceSettings
 from streams.settings.platforms import ConfiguredSite
 from streams.settings.recovery import BreakerSettings, DeadLetterSettings, RetrySettings
+from streams.settings.retention import RetentionLimits, RetentionSettings
 from streams.settings.stage import StageSettings
 from streams.settings.storage import StorageSettings
 
@@ -46,6 +47,8 @@ __all__ = [
     "LimitSettings",
     "MemorySettings",
     "PerformanceSettings",
+    "RetentionLimits",
+    "RetentionSettings",
     "RetrySettings",
     "Settings",
     "SettingsError",

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from schemas.path_template import parse_template
 from streams.settings.kinds import Count, Group, Seconds, check_url
+from streams.settings.retention import RetentionSettings
 
 PART_BYTES_MIN = 5 * 2**20
 """Smallest part of S3, except for the last one of a file."""
@@ -54,6 +55,8 @@ class StorageSettings(Group):
         description="HTTP URL under which the files are published by another server; results have"
         " a public_url then, and the console links to it.",
     )
+
+    retention: RetentionSettings = RetentionSettings()
 
     path_template: str | None = Field(
         None,

@@ -24,6 +24,7 @@ from agents.storage.names import ADOPTED, FileIds
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
 from agents.storage.records import RECORD_BYTES_MAX
+from agents.storage.requesters import record_requester, requesters_by_post
 from agents.storage.withheld_posts import find_withheld
 from agents.storage.workspaces import Workspaces
 from agents.storage_check.adoption.adopter import FileAdopter
@@ -433,3 +434,23 @@ async def test_removed_post_is_withheld_and_the_others_stay(
             assert [each.uri async for each in storage.files()] == [kept]
             withheld = await find_withheld(storage.records, "tiktok", NAMES["video_id"])
             assert (withheld is None) is forget
+
+
+async def test_file_expires_as_it_was_listed(storage: Storage) -> None:
+    for format_id in ("a", "b"):
+        await publish(storage, b"bytes", format_id=format_id)
+    listed = {PurePosixPath(it.uri).name: it async for it in storage.files()}
+    await asyncio.sleep(1.1)  # Object stores report whole seconds.
+    newer = await publish(storage, b"newer", format_id="b")
+    expired = [await storage.expire(listed[name]) for name in sorted(listed)]
+    assert expired == [True, False]
+    assert not await storage.expire(listed["7608826249200356630.a.mp4"])
+    assert [each.uri async for each in storage.files()] == [newer]
+
+
+async def test_requesters_of_posts_are_found(storage: Storage) -> None:
+    for post, requester in (("7", "aa"), ("7", "bb"), ("8", "aa"), ("9", "cc"), ("7", "aa")):
+        await record_requester(storage.records, requester, "tiktok", post)
+    found = await requesters_by_post(storage.records, ["aa", "bb", "dd"])
+    assert found == {"tiktok:7": ("aa", "bb"), "tiktok:8": ("aa",)}
+    assert [each async for each in storage.files()] == []
