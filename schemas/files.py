@@ -33,6 +33,8 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
             they are the page's.
         reused: it was already in storage; nothing was downloaded for it this time.
         sidecar: kind of a file beside the media; None for a media file.
+        duplicate_of: URI of another post's file with the same bytes when it was stored; both share
+            them on the disk. That file may be removed since.
         public_url: URL for everybody, where the operator has set ``storage.public_url_prefix``.
     """
 
@@ -54,3 +56,4 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     reused: bool = False
     sidecar: Sidecar | None = None
     public_url: str | None = None
+    duplicate_of: str | None = None

@@ -16,6 +16,7 @@ from streams.observability.metrics import (
     STORAGE_BYTES,
     STORAGE_ERRORS,
     STORAGE_SECONDS,
+    STORAGE_SHARED_BYTES,
     observe,
     start_at_zero,
 )
@@ -67,6 +68,13 @@ class MeteredStorage:
         STORAGE_BYTES.labels("written").inc(size)
         return uri
 
+    async def link_duplicate(self, path: Path, sha256: str) -> str | None:
+        """See `Storage.link_duplicate`. The bytes that it saves are counted."""
+        uri = await self._storage.link_duplicate(path, sha256)
+        if uri is not None:
+            STORAGE_SHARED_BYTES.inc(_size(path))
+        return uri
+
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
         with _measured("find"):
@@ -106,6 +114,10 @@ class MeteredStorage:
         """See `Storage.stat`."""
         with _measured("stat"):
             return await self._storage.stat(uri)
+
+    async def restore_index(self) -> None:
+        """See `Storage.restore_index`. Not measured: it runs once."""
+        await self._storage.restore_index()
 
     async def probe(self) -> None:
         """See `Storage.probe`."""

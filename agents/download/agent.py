@@ -27,7 +27,7 @@ from agents.download.file_adopter import FileAdopter
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import TABLE, StoredFileIndex, sweep_files
 from agents.download.file_provider import FileProvider
-from agents.download.retention import Retention
+from agents.download.retention import Retention, restore_index
 from agents.download.segments.fetcher import TrackFetcher
 from agents.download.segments.store import SegmentStore
 from agents.download.sidecars import SidecarProvider, with_thumbnail
@@ -172,6 +172,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         await stack.enter_async_context(background_task(storage_guard.watch()))
         verifier = await stack.enter_async_context(open_verifier(probe=settings.download.probe))
         remuxer = await stack.enter_async_context(open_remuxer())
+        await stack.enter_async_context(background_task(restore_index(storage)))
         if settings.storage.retention.is_limited:
             retention = Retention(
                 storage, settings.storage.retention, settings.storage.path_template

@@ -5,6 +5,8 @@ import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from agents.download.download_task import (
     Downloaded,
     DownloadPart,
@@ -144,6 +146,7 @@ class FileFetcher:
     async def _publish(
         self, prepared: PreparedFile, source: SelectedSource, event: SelectedVideo
     ) -> StoredFile:
+        duplicate = await self._storage.link_duplicate(prepared.path, prepared.fetched.sha256)
         uri = await self._storage.publish(
             prepared.path,
             platform=event.video.platform,
@@ -153,7 +156,8 @@ class FileFetcher:
             sha256=prepared.fetched.sha256,
             details=details_of(event.info),
         )
-        return stored_file(prepared.source, event.info, prepared.fetched, uri, prepared.facts)
+        file = stored_file(prepared.source, event.info, prepared.fetched, uri, prepared.facts)
+        return replace(file, duplicate_of=None if duplicate == uri else duplicate)
 
     async def _provide(
         self, source: SelectedSource, task: DownloadTask, workspace: Workspace

@@ -94,7 +94,8 @@ class StoredFileIndex:
         """Find a file of a source in the storage that is missing from the row.
 
         A file that contradicts the row is ignored, and so is one older than the TTL of rows. For a
-        ``refresh``, only files published since the request was received are valid.
+        ``refresh``, only files published since the request was received are valid; a file that
+        another post shares may be older than it seems.
         """
         if source.file_id in row and not event.job.options.refresh:
             return None
@@ -104,6 +105,8 @@ class StoredFileIndex:
             format_id=source.file_id,
         )
         if found is None or _is_too_large(found.bytes, event):
+            return None
+        if event.job.options.refresh and found.content is not None:
             return None
         return found if found.published_at >= self._valid_since(event) else None
 

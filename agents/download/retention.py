@@ -17,6 +17,7 @@ from agents.storage import Storage
 from agents.storage.path_layout import layouts_of, path_of_uri, read_path
 from agents.storage.requesters import requester_id, requesters_by_post
 from agents.storage.retention import CAUSES, Limit, Removal, RetentionPlan, RetentionRules
+from schemas.errors import ClipmillError
 from streams.observability.metrics import (
     FILES_REMOVED,
     FILES_REMOVED_BYTES,
@@ -125,6 +126,14 @@ class Retention:
         STORED_BYTES.set(plan.bytes)
         RETENTION_CHECKED.set(now)
         return plan.removals()
+
+
+async def restore_index(storage: Storage) -> None:
+    """Rebuild the index of a storage if it is lost; the next start does after a failure."""
+    try:
+        await storage.restore_index()
+    except ClipmillError as error:
+        logger.warning("the index of equal files is incomplete: %s", error)
 
 
 def rules_of(settings: RetentionSettings) -> RetentionRules:

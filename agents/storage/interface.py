@@ -72,6 +72,23 @@ class Storage(Protocol):
         """
         ...
 
+    async def link_duplicate(self, path: Path, sha256: str) -> str | None:
+        """Replace an unpublished file by a link to a published one that has the same bytes.
+
+        The published one may be removed at any time: its bytes stay as long as one name is left.
+
+        Args:
+            path: of the file, under a workspace.
+            sha256: its digest (hex).
+
+        Returns:
+            URI of the published file; None without one, and in stores without links.
+
+        Raises:
+            ClipmillError: ``system.disk_full`` or ``system.storage``.
+        """
+        ...
+
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """Return the newest file published under these names, of any extension; None without one.
 
@@ -130,6 +147,14 @@ class Storage(Protocol):
 
         Raises:
             ClipmillError: ``system.storage``; the store cannot be read.
+        """
+        ...
+
+    async def restore_index(self) -> None:
+        """Rebuild the index of `link_duplicate` if it is lost; takes a while then.
+
+        Raises:
+            ClipmillError: ``system.storage``, the store cannot be read.
         """
         ...
 

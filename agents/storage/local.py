@@ -11,27 +11,28 @@ because below an unmounted mount point that would fill the wrong disk.
 import asyncio
 import os
 import shutil
-import stat
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import Self
-from urllib.parse import unquote, urlsplit
+from typing import Self, TypeVar
 
+from agents.storage.digest_index import DigestIndex
 from agents.storage.disk import run_on_disk
 from agents.storage.durability import make_directories, sync_directory, sync_file
 from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.file_locks import lock_for_reading, remove_unread
 from agents.storage.interface import NO_DETAILS, PublishedFile
-from agents.storage.local_records import LocalRecords, ensure_record, list_stem, read_record
+from agents.storage.local_files import LocalFiles, path_of
+from agents.storage.local_records import LocalRecords, ensure_record
 from agents.storage.names import FileIds, file_name, file_stem, with_extension
 from agents.storage.post_paths import PostDetails, post_stem
 from agents.storage.workspaces import Workspaces
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.path_template import PathTemplate
+
+T = TypeVar("T")
 
 PROBE_NAME = ".probe"
 """Hidden, so that it is not taken for a published file; workers may probe concurrently."""
@@ -50,6 +51,8 @@ class LocalStorage:
         self._files = root / "files"
         self._workspaces = workspaces
         self._template = template
+        self._published = LocalFiles(self._files)
+        self._digests = DigestIndex(self._files)
         self.records = LocalRecords(self._files, workspaces)
 
     @classmethod
@@ -92,16 +95,21 @@ class LocalStorage:
         publish = partial(self._publish, path, name, ids, sha256, details)
         return await run_on_disk(publish, self._files)
 
+    async def link_duplicate(self, path: Path, sha256: str) -> str | None:
+        """See `Storage.link_duplicate`: a hard link."""
+        published = await run_on_disk(partial(self._digests.link, path, sha256), self._files)
+        return None if published is None else published.as_uri()
+
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
         ids = FileIds(platform, video_id, format_id)
-        return await asyncio.to_thread(self._find_newest, ids, file_stem(ids))
+        return await asyncio.to_thread(self._published.find_newest, ids, file_stem(ids))
 
     @asynccontextmanager
     async def reading(self, uri: str) -> AsyncIterator[Path]:
         """See `Storage.reading`."""
-        path = _path_of(uri)
-        if path is None or await asyncio.to_thread(self._stat, path) is None:
+        path = path_of(uri)
+        if path is None or await asyncio.to_thread(self._published.stat, path) is None:
             raise FileGoneError(uri)
         with map_file_errors(self._files):
             lock = await asyncio.to_thread(lock_for_reading, path)
@@ -116,41 +124,60 @@ class LocalStorage:
         """See `Storage.files`. Hidden files are records of posts or foreign ones."""
         directories = deque([self._files])
         while directories:
-            found, below = await asyncio.to_thread(self._list, directories.popleft())
+            found, below = await asyncio.to_thread(self._published.scan, directories.popleft())
             directories.extend(below)
             for each in found:
                 yield each
 
     async def digest(self, uri: str) -> str | None:
         """See `Storage.digest`. Needs a file system with extended attributes."""
-        path = _path_of(uri)
-        if path is None or await asyncio.to_thread(self._stat, path) is None:
+        path = path_of(uri)
+        if path is None or await asyncio.to_thread(self._published.stat, path) is None:
             return None
-        with suppress(OSError):
-            return (await asyncio.to_thread(os.getxattr, path, DIGEST_ATTRIBUTE)).decode()
-        return None
+        return await asyncio.to_thread(read_digest, path)
 
     async def remove(self, uri: str) -> None:
         """See `Storage.remove`. The post's directory stays: a worker may be publishing into it."""
-        path = _path_of(uri)
-        if path is not None and await asyncio.to_thread(self._stat, path) is not None:
-            with map_file_errors(self._files):
-                await asyncio.to_thread(path.unlink, missing_ok=True)
+        path = path_of(uri)
+        if path is not None and await asyncio.to_thread(self._published.stat, path) is not None:
+            remove = partial(path.unlink, missing_ok=True)
+            await run_on_disk(partial(self._remove, path, remove), self._files)
 
     async def expire(self, file: PublishedFile) -> bool:
         """See `Storage.expire`."""
-        path = _path_of(file.uri)
-        if path is None or await asyncio.to_thread(self._stat, path) is None:
+        path = path_of(file.uri)
+        if path is None or await asyncio.to_thread(self._published.stat, path) is None:
             return False
-        return await run_on_disk(partial(remove_unread, path, file), self._files)
+        remove = partial(remove_unread, path, file)
+        return await run_on_disk(partial(self._remove, path, remove), self._files)
 
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""
-        path = _path_of(uri)
+        path = path_of(uri)
         if path is None:
             return None
-        status = await asyncio.to_thread(self._stat, path)
+        status = await asyncio.to_thread(self._published.stat, path)
         return None if status is None else status.st_size
+
+    async def restore_index(self) -> None:
+        """See `Storage.restore_index`. Needs a file system with extended attributes."""
+        if await asyncio.to_thread(lambda: self._digests.is_complete):
+            return
+        directories = deque([self._files])
+        while directories:
+            directories.extend(
+                await run_on_disk(partial(self._index, directories.popleft()), self._files)
+            )
+        await run_on_disk(self._digests.complete, self._files)
+
+    def _index(self, directory: Path) -> list[Path]:
+        """Add the files of a directory to the index; return the directories below it."""
+        files, below = self._published.scan(directory)
+        for path in (path_of(each.uri) for each in files):
+            digest = path and read_digest(path)
+            if path and digest:
+                self._digests.add(path, digest)
+        return below
 
     async def probe(self) -> None:
         """See `Storage.probe`. Recreates this worker's directory if it was removed."""
@@ -181,9 +208,20 @@ class LocalStorage:
         target = self._files / self._post_path(name, ids, details)
         make_directories(target.parent, self._files)
         self._check_confined(target.parent)
+        replaced = read_digest(target)
         path.replace(target)
         sync_directory(target.parent)
+        if replaced is not None and replaced != sha256:
+            self._digests.discard(target, replaced)
+        self._digests.add(target, sha256)
         return target.as_uri()
+
+    def _remove(self, path: Path, remove: Callable[[], T]) -> T:
+        digest = read_digest(path)
+        removed = remove()
+        if digest is not None and not os.path.lexists(path):
+            self._digests.discard(path, digest)
+        return removed
 
     def _post_path(
         self, default: PurePosixPath, ids: FileIds, details: PostDetails
@@ -202,54 +240,12 @@ class LocalStorage:
                 f"{directory} leads out of {self._files} by a link; remove the link",
             )
 
-    def _list(self, directory: Path) -> tuple[list[PublishedFile], list[Path]]:
-        """Return the files of a directory, and the directories below it."""
-        with map_file_errors(self._files), os.scandir(directory) as entries:
-            visible = sorted((each for each in entries if each.name[0] != "."), key=_name)
-        below = [Path(each.path) for each in visible if each.is_dir(follow_symlinks=False)]
-        files = (Path(each.path) for each in visible if not each.is_dir(follow_symlinks=False))
-        return self._published(files), below
 
-    def _find_newest(self, ids: FileIds, default: PurePosixPath) -> PublishedFile | None:
-        """Return the newest file of the default layout or the post's record, of any extension."""
-        with map_file_errors(self._files):
-            record = read_record(self._files, ids)
-            stems = [default] if record is None else [default, post_stem(record, ids)]
-            paths = [path for stem in stems for path in list_stem(self._files / stem)]
-        return max(self._published(paths), key=lambda each: each.published_at, default=None)
-
-    def _published(self, paths: Iterable[Path]) -> list[PublishedFile]:
-        return [
-            PublishedFile(
-                uri=path.as_uri(),
-                bytes=status.st_size,
-                published_at=status.st_mtime,
-                content=f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else None,
-            )
-            for path in paths
-            if (status := self._stat(path)) is not None
-        ]
-
-    def _stat(self, path: Path) -> os.stat_result | None:
-        """Return the status of a regular file inside the store, links resolved; None otherwise."""
-        with map_file_errors(self._files):
-            try:
-                resolved = path.resolve(strict=True)
-                status = resolved.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            inside = resolved.is_relative_to(self._files.resolve())
-        return status if inside and stat.S_ISREG(status.st_mode) else None
-
-
-_name = attrgetter("name")
-
-
-def _path_of(uri: str) -> Path | None:
-    parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc or "\0" in unquote(parts.path):
-        return None
-    return Path(unquote(parts.path))
+def read_digest(path: Path) -> str | None:
+    """Return the digest of a published file; None for a file that has none."""
+    with suppress(OSError, UnicodeDecodeError):
+        return os.getxattr(path, DIGEST_ATTRIBUTE, follow_symlinks=False).decode()
+    return None
 
 
 def _prepare(root: Path) -> Path:

@@ -115,6 +115,11 @@ class ObjectStorage:
             await self._uploader.upload(upload)
         return f"{self._url}/{name}"
 
+    async def link_duplicate(self, path: Path, sha256: str) -> str | None:
+        """See `Storage.link_duplicate`. Two keys never share bytes, also not after a copy."""
+        del path, sha256
+        return None
+
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
         ids = FileIds(platform, video_id, format_id)
@@ -196,6 +201,9 @@ class ObjectStorage:
         with map_object_errors(self._url):
             stored = await self._uploader.inspect(key)
         return None if stored is None else stored.bytes
+
+    async def restore_index(self) -> None:
+        """See `Storage.restore_index`. There is none."""
 
     async def probe(self) -> None:
         """See `Storage.probe`. A bucket that forbids to delete is usable."""

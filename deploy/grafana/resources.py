@@ -120,6 +120,12 @@ RETENTION = Row(
             unit="bytes",
         ),
         line(
+            "Bytes saved by links",
+            increase("clipmill_storage_shared_bytes_total"),
+            unit="bytes",
+            description="Bytes that another stored file already had.",
+        ),
+        line(
             "Age of the last check",
             f"time() - max(clipmill_retention_checked_timestamp_seconds{{{INSTANCE}}} > 0)",
             unit="s",

@@ -323,6 +323,9 @@ STORED_BYTES = _gauge("stored_bytes", "Bytes of all stored files, at the last ch
 RETENTION_CHECKED = _gauge(
     "retention_checked_timestamp_seconds", "When retention last checked all stored files."
 )
+STORAGE_SHARED_BYTES = _counter(
+    "storage_shared_bytes_total", "Bytes that were not stored again: another file has the same."
+)
 DISK_FREE = _gauge("disk_free_bytes", "Free bytes where files, or their workspaces, go.")
 MEMORY = _gauge("memory_bytes", "Memory in use, shared pages counted once.", "process")
 MEMORY_LIMIT = _gauge("memory_limit_bytes", "Memory that all processes may use together.")

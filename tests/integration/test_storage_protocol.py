@@ -131,6 +131,7 @@ async def publish(
     async with storage.workspace() as directory:
         path = directory / "part"
         path.write_bytes(content)
+        await storage.link_duplicate(path, (names | changes)["sha256"])
         return await storage.publish(path, **(names | changes), details=details)
 
 
@@ -454,3 +455,23 @@ async def test_requesters_of_posts_are_found(storage: Storage) -> None:
     found = await requesters_by_post(storage.records, ["aa", "bb", "dd"])
     assert found == {"tiktok:7": ("aa", "bb"), "tiktok:8": ("aa",)}
     assert [each async for each in storage.files()] == []
+
+
+async def test_same_bytes_of_two_posts_outlive_each_other(
+    storage: Storage, server: tuple[str, StorageServer | None]
+) -> None:
+    content, digest = b"bytes", hashlib.sha256(b"bytes").hexdigest()
+    await storage.restore_index()
+    first = await publish(storage, content)
+    async with storage.workspace() as directory:
+        path = directory / "part"
+        path.write_bytes(content)
+        duplicate = await storage.link_duplicate(path, digest)
+        assert duplicate == (first if server[0] == "local" else None)
+        names = NAMES | {"video_id": "1", "extension": "mp4"}
+        second = await storage.publish(path, **names, sha256=digest)
+    contents = {each.content async for each in storage.files()}
+    assert (contents == {None}) is (server[0] != "local")
+    await storage.remove(first)
+    assert await content_of(storage, second) == content
+    assert await storage.digest(second) == digest

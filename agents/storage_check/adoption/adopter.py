@@ -77,6 +77,7 @@ class FileAdopter:
             return await self._finish(candidate, AdoptionState.STORED, found.uri)
         # Its age counts from now: retention must not remove it at once.
         await run_on_disk(partial(os.utime, path), path.parent)
+        await self._storage.link_duplicate(path, digest)
         uri = await self._storage.publish(
             path,
             platform=candidate.ids.platform,

@@ -1,0 +1,125 @@
+"""Index of the published files of a directory by digest, so that equal bytes are stored once.
+
+An entry, ``.digests/<first two digits>/<digest>``, is a symbolic link whose text is the relative
+path of a file; it is never followed. Entries are hints: the file may have been removed or replaced,
+so size and digest are verified before it is used. A lost index is rebuilt from the digests of the
+files' extended attributes. Blocking.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+DIRECTORY = ".digests"
+
+COMPLETE = "complete"
+"""Entry of an index that has had all files; without it the index is rebuilt."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class DigestIndex:
+    """The index of a directory. It may be lost or wrong at any moment, and never fails its caller.
+
+    Args:
+        files: directory of the published files.
+    """
+
+    def __init__(self, files: Path) -> None:
+        self._files = files
+        self._directory = files / DIRECTORY
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the index has had all files since it was built."""
+        return os.path.lexists(self._directory / COMPLETE)
+
+    def add(self, path: Path, sha256: str) -> None:
+        """Add a published file, unless another one with the digest is there."""
+        if _DIGEST.fullmatch(sha256):
+            with suppress(OSError):
+                self._add(path.relative_to(self._files), self._entry(sha256))
+
+    def discard(self, path: Path, sha256: str) -> None:
+        """Remove the entry of a file that is not published any more."""
+        if _DIGEST.fullmatch(sha256):
+            with suppress(OSError):
+                entry = self._entry(sha256)
+                if str(entry.readlink()) == str(path.relative_to(self._files)):
+                    entry.unlink()
+
+    def complete(self) -> None:
+        """Record that the index has had all files."""
+        with suppress(OSError):
+            self._directory.mkdir(exist_ok=True)
+            (self._directory / COMPLETE).touch()
+
+    def link(self, path: Path, sha256: str) -> Path | None:
+        """Replace an unpublished file by a link to a published one with the same bytes.
+
+        The modification time of the shared file becomes now: it was published just now under one
+        of its names.
+
+        Args:
+            path: of the unpublished file, on the same file system.
+            sha256: its digest.
+
+        Returns:
+            Path of the published file; None without one, and where it cannot be read or linked.
+        """
+        if not _DIGEST.fullmatch(sha256):
+            return None
+        with suppress(OSError):
+            return self._link(path, sha256, self._entry(sha256))
+        return None
+
+    def _link(self, path: Path, sha256: str, entry: Path) -> Path | None:
+        published = self._published(entry)
+        if published is None:
+            return None
+        link = path.with_name(f"{path.name}~link")
+        link.unlink(missing_ok=True)
+        os.link(published, link, follow_symlinks=False)
+        # From here on it cannot be removed, and it is verified under its new name.
+        if not _has_bytes(link, path.lstat().st_size, sha256):
+            link.unlink()
+            entry.unlink()
+            return None
+        os.utime(link)
+        link.replace(path)
+        return published
+
+    def _entry(self, sha256: str) -> Path:
+        return self._directory / sha256[:2] / sha256
+
+    def _add(self, name: Path, entry: Path) -> None:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            entry.symlink_to(name)
+        except FileExistsError:
+            if self._published(entry) is None:
+                entry.unlink(missing_ok=True)
+                entry.symlink_to(name)
+
+    def _published(self, entry: Path) -> Path | None:
+        """Return the path of the file of an entry; None for none inside the directory."""
+        try:
+            name = PurePosixPath(entry.readlink())
+            path = self._files / name
+            is_inside = path.parent.resolve().is_relative_to(self._files.resolve())
+            is_file = stat.S_ISREG(path.lstat().st_mode)
+        except OSError:
+            return None
+        return path if is_inside and is_file and not name.parts[0].startswith(".") else None
+
+
+def _has_bytes(link: Path, size: int, sha256: str) -> bool:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    with os.fdopen(os.open(link, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            return False
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256

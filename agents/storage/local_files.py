@@ -1,0 +1,75 @@
+"""Finds and describes the published files of a directory. Blocking."""
+
+import os
+import stat
+from collections.abc import Iterable
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from agents.storage.errors import map_file_errors
+from agents.storage.interface import PublishedFile
+from agents.storage.local_records import list_stem, read_record
+from agents.storage.names import FileIds
+from agents.storage.post_paths import post_stem
+
+
+class LocalFiles:
+    """The published files of a directory.
+
+    Args:
+        files: the directory.
+    """
+
+    def __init__(self, files: Path) -> None:
+        self._files = files
+
+    def scan(self, directory: Path) -> tuple[list[PublishedFile], list[Path]]:
+        """Return the files of a directory, and the directories below it."""
+        with map_file_errors(self._files), os.scandir(directory) as entries:
+            visible = sorted((each for each in entries if each.name[0] != "."), key=_name)
+        below = [Path(each.path) for each in visible if each.is_dir(follow_symlinks=False)]
+        files = (Path(each.path) for each in visible if not each.is_dir(follow_symlinks=False))
+        return self._published(files), below
+
+    def find_newest(self, ids: FileIds, default: PurePosixPath) -> PublishedFile | None:
+        """Return the newest file of the default layout or the post's record, of any extension."""
+        with map_file_errors(self._files):
+            record = read_record(self._files, ids)
+            stems = [default] if record is None else [default, post_stem(record, ids)]
+            paths = [path for stem in stems for path in list_stem(self._files / stem)]
+        return max(self._published(paths), key=lambda each: each.published_at, default=None)
+
+    def stat(self, path: Path) -> os.stat_result | None:
+        """Return the status of a regular file inside the store, links resolved; None otherwise."""
+        with map_file_errors(self._files):
+            try:
+                resolved = path.resolve(strict=True)
+                status = resolved.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            inside = resolved.is_relative_to(self._files.resolve())
+        return status if inside and stat.S_ISREG(status.st_mode) else None
+
+    def _published(self, paths: Iterable[Path]) -> list[PublishedFile]:
+        return [
+            PublishedFile(
+                uri=path.as_uri(),
+                bytes=status.st_size,
+                published_at=status.st_mtime,
+                content=f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else None,
+            )
+            for path in paths
+            if (status := self.stat(path)) is not None
+        ]
+
+
+_name = attrgetter("name")
+
+
+def path_of(uri: str) -> Path | None:
+    """Return the path of a file URI; None for any other."""
+    parts = urlsplit(uri)
+    if parts.scheme != "file" or parts.netloc or "\0" in unquote(parts.path):
+        return None
+    return Path(unquote(parts.path))
