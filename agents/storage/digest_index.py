@@ -2,8 +2,9 @@
 
 An entry, ``.digests/<first two digits>/<digest>``, is a symbolic link whose text is the relative
 path of a file; it is never followed. Entries are hints: the file may have been removed or replaced,
-so size and digest are verified before it is used. A lost index is rebuilt from the digests of the
-files' extended attributes. Blocking.
+so size and digest are verified before it is used. Further files with a digest have entries of their
+own, ``<digest>~<digest of the path>``, which take its place. A lost index is rebuilt from the
+digests in the files' extended attributes. Blocking.
 """
 
 import hashlib
@@ -38,17 +39,25 @@ class DigestIndex:
         return os.path.lexists(self._directory / COMPLETE)
 
     def add(self, path: Path, sha256: str) -> None:
-        """Add a published file, unless another one with the digest is there."""
+        """Add a published file, as a further one if another one with the digest is there."""
         if _DIGEST.fullmatch(sha256):
             with suppress(OSError):
                 self._add(path.relative_to(self._files), self._entry(sha256))
 
-    def discard(self, path: Path, sha256: str) -> None:
-        """Remove the entry of a file that is not published any more."""
+    def discard(self, path: Path, sha256: str, *, shared: bool) -> None:
+        """Remove the entry of a file that is not published any more.
+
+        Args:
+            path: of the file.
+            sha256: its digest.
+            shared: its bytes had other names: the next `link` replaces the entry by one of them.
+        """
         if _DIGEST.fullmatch(sha256):
+            entry, name = self._entry(sha256), path.relative_to(self._files)
             with suppress(OSError):
-                entry = self._entry(sha256)
-                if str(entry.readlink()) == str(path.relative_to(self._files)):
+                _further(entry, name).unlink(missing_ok=True)
+                is_stale = entry.readlink() == name or self._published(entry) is None
+                if is_stale and not shared:
                     entry.unlink()
 
     def complete(self) -> None:
@@ -77,20 +86,24 @@ class DigestIndex:
         return None
 
     def _link(self, path: Path, sha256: str, entry: Path) -> Path | None:
-        published = self._published(entry)
-        if published is None:
-            return None
+        while os.path.lexists(entry):
+            published = self._published(entry)
+            if published is not None and self._replace(path, sha256, published):
+                return published
+            _remove_first(entry)
+        return None
+
+    def _replace(self, path: Path, sha256: str, published: Path) -> bool:
         link = path.with_name(f"{path.name}~link")
         link.unlink(missing_ok=True)
         os.link(published, link, follow_symlinks=False)
         # From here on it cannot be removed, and it is verified under its new name.
         if not _has_bytes(link, path.lstat().st_size, sha256):
             link.unlink()
-            entry.unlink()
-            return None
+            return False
         os.utime(link)
         link.replace(path)
-        return published
+        return True
 
     def _entry(self, sha256: str) -> Path:
         return self._directory / sha256[:2] / sha256
@@ -100,9 +113,9 @@ class DigestIndex:
         try:
             entry.symlink_to(name)
         except FileExistsError:
-            if self._published(entry) is None:
-                entry.unlink(missing_ok=True)
-                entry.symlink_to(name)
+            if entry.readlink() != name:
+                with suppress(FileExistsError):
+                    _further(entry, name).symlink_to(name)
 
     def _published(self, entry: Path) -> Path | None:
         """Return the path of the file of an entry; None for none inside the directory."""
@@ -123,3 +136,18 @@ def _has_bytes(link: Path, size: int, sha256: str) -> bool:
         if not stat.S_ISREG(status.st_mode) or status.st_size != size:
             return False
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
+def _further(entry: Path, name: Path) -> Path:
+    """Return the entry of a further file with the digest of an entry."""
+    digest = hashlib.sha256(bytes(name)).hexdigest()
+    return entry.with_name(f"{entry.name}~{digest[:16]}")
+
+
+def _remove_first(entry: Path) -> None:
+    """Replace a stale entry by that of a further file, or else remove it."""
+    others = sorted(entry.parent.glob(f"{entry.name}~*"))
+    if others:
+        others[0].replace(entry)
+    else:
+        entry.unlink()

@@ -208,19 +208,19 @@ class LocalStorage:
         target = self._files / self._post_path(name, ids, details)
         make_directories(target.parent, self._files)
         self._check_confined(target.parent)
-        replaced = read_digest(target)
+        replaced, shared = read_digest(target), _is_shared(target)
         path.replace(target)
         sync_directory(target.parent)
         if replaced is not None and replaced != sha256:
-            self._digests.discard(target, replaced)
+            self._digests.discard(target, replaced, shared=shared)
         self._digests.add(target, sha256)
         return target.as_uri()
 
     def _remove(self, path: Path, remove: Callable[[], T]) -> T:
-        digest = read_digest(path)
+        digest, shared = read_digest(path), _is_shared(path)
         removed = remove()
         if digest is not None and not os.path.lexists(path):
-            self._digests.discard(path, digest)
+            self._digests.discard(path, digest, shared=shared)
         return removed
 
     def _post_path(
@@ -246,6 +246,13 @@ def read_digest(path: Path) -> str | None:
     with suppress(OSError, UnicodeDecodeError):
         return os.getxattr(path, DIGEST_ATTRIBUTE, follow_symlinks=False).decode()
     return None
+
+
+def _is_shared(path: Path) -> bool:
+    try:
+        return path.lstat().st_nlink > 1
+    except OSError:
+        return False
 
 
 def _prepare(root: Path) -> Path:

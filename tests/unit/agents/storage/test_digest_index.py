@@ -55,7 +55,7 @@ async def test_same_bytes_of_two_posts_are_stored_once(storage: LocalStorage) ->
     files = [file async for file in storage.files()]
     assert len({file.content for file in files}) == 1
     assert len(files) == 2
-    assert entries(storage) == ["tiktok/1/1.play.mp4"]
+    assert entries(storage) == ["tiktok/1/1.play.mp4", "tiktok/2/2.play.mp4"]
 
 
 async def test_removal_of_one_keeps_the_other(storage: LocalStorage) -> None:
@@ -64,9 +64,25 @@ async def test_removal_of_one_keeps_the_other(storage: LocalStorage) -> None:
     await storage.remove(first.as_uri())
     assert second.read_bytes() == BYTES
     third, duplicate = await publish(storage, "3")
+    assert duplicate == second
+    for path in (second, third):
+        await storage.remove(path.as_uri())
+    assert entries(storage) == []
+    _, duplicate = await publish(storage, "4")
     assert duplicate is None
-    assert await storage.digest(third.as_uri()) == DIGEST
-    assert entries(storage) == ["tiktok/3/3.play.mp4"]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1]])
+async def test_any_name_that_is_left_is_found(order: list[int], storage: LocalStorage) -> None:
+    paths = [(await publish(storage, str(number)))[0] for number in range(3)]
+    for number in order[:2]:
+        # Half of them by hand, not by the storage.
+        if number:
+            await storage.remove(paths[number].as_uri())
+        else:
+            paths[number].unlink()
+    _, duplicate = await publish(storage, "9")
+    assert duplicate == paths[order[2]]
 
 
 async def test_other_bytes_are_not_linked(storage: LocalStorage) -> None:
