@@ -152,9 +152,12 @@ class StoredFileIndex:
         records, video, job = self._storage.records, event.video, event.job
         if job.options.refresh:
             await release(records, video.platform, video.id)
-        attribute = self._context.settings.storage.retention.attribute or ""
-        if attribute in job.attributes:
-            requester = requester_id(attribute, job.attributes[attribute])
+        retention = self._context.settings.storage.retention
+        attribute = retention.attribute or ""
+        value = job.attributes.get(attribute)
+        # Others are not recorded: an attribute may have a value of its own in each request.
+        if value in retention.requesters:
+            requester = requester_id(attribute, value)
             await record_requester(records, requester, video.platform, video.id)
 
     def row_with(

@@ -72,6 +72,7 @@ class Retention:
         self._layouts = layouts_of(template) if has_groups else ()
         self._clock = clock
         self._sleep = sleep
+        self._failures: list[ClipmillError] = []
         start_at_zero(FILES_REMOVED, CAUSES)
         start_at_zero(FILES_REMOVED_BYTES, CAUSES)
 
@@ -99,11 +100,19 @@ class Retention:
         removed = await gather_bounded(calls, CONCURRENCY)
         if any(removed):
             logger.info("retention removed %d files", sum(removed))
-        # Files that are being read stay, and must not repeat the check at once.
+        if self._failures:
+            count, last = len(self._failures), self._failures[-1]
+            logger.warning("retention could not remove %d files: %s", count, last)
+            self._failures.clear()
+        # Files that are being read, or cannot be removed, must not repeat the check at once.
         return len(removals) < FILES_MAX or not any(removed)
 
     async def _remove(self, removal: Removal) -> bool:
-        is_removed = await self._storage.expire(removal.file)
+        try:
+            is_removed = await self._storage.expire(removal.file)
+        except ClipmillError as error:
+            self._failures.append(error)
+            return False
         if is_removed:
             FILES_REMOVED.labels(removal.cause).inc()
             FILES_REMOVED_BYTES.labels(removal.cause).inc(removal.file.bytes)

@@ -15,19 +15,35 @@ _NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, er
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
-def lock_for_reading(path: Path) -> int | None:
-    """Return a descriptor that holds the lock until it is closed; None without a file.
+class ReadLock:
+    """The lock of a reader.
 
-    Waits while the file is being removed, which takes two system calls.
-
-    Raises:
-        OSError: the file system refuses.
+    Args:
+        path: of the file.
     """
-    descriptor = _lock(path, fcntl.LOCK_SH)
-    if descriptor is not None and os.fstat(descriptor).st_nlink == 0:
-        os.close(descriptor)
-        return None
-    return descriptor
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Acquire the lock; return whether the file exists.
+
+        Never waits: while another process holds the file alone, it is read without a lock.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        self._descriptor = _open(self._path)
+        if self._descriptor is None:
+            return False
+        _try_lock(self._descriptor, fcntl.LOCK_SH)
+        return os.fstat(self._descriptor).st_nlink > 0
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def remove_unread(path: Path, listed: PublishedFile) -> bool:
@@ -36,10 +52,12 @@ def remove_unread(path: Path, listed: PublishedFile) -> bool:
     Raises:
         OSError: the file system refuses.
     """
-    lock = _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock = _open(path)
     if lock is None:
         return False
     try:
+        if not _try_lock(lock, fcntl.LOCK_EX):
+            return False
         status = os.fstat(lock)
         is_listed = (status.st_size, status.st_mtime) == (listed.bytes, listed.published_at)
         is_there = is_listed and os.path.samestat(status, path.lstat())
@@ -52,21 +70,23 @@ def remove_unread(path: Path, listed: PublishedFile) -> bool:
     return is_there
 
 
-def _lock(path: Path, mode: int) -> int | None:
+def _open(path: Path) -> int | None:
     # A FIFO without a writer would block.
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in _GONE:
             return None
         raise
+
+
+def _try_lock(descriptor: int, mode: int) -> bool:
+    """Return whether no other process holds the lock in another mode."""
     try:
-        fcntl.flock(descriptor, mode)
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
-        return None
+        return False
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            os.close(descriptor)
             raise
-    return descriptor
+    return True

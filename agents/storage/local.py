@@ -22,7 +22,7 @@ from agents.storage.digest_index import DigestIndex
 from agents.storage.disk import run_on_disk
 from agents.storage.durability import make_directories, sync_directory, sync_file
 from agents.storage.errors import FileGoneError, map_file_errors
-from agents.storage.file_locks import lock_for_reading, remove_unread
+from agents.storage.file_locks import ReadLock, remove_unread
 from agents.storage.interface import NO_DETAILS, PublishedFile
 from agents.storage.local_files import LocalFiles, path_of
 from agents.storage.local_records import LocalRecords, ensure_record
@@ -111,14 +111,13 @@ class LocalStorage:
         path = path_of(uri)
         if path is None or await asyncio.to_thread(self._published.stat, path) is None:
             raise FileGoneError(uri)
-        with map_file_errors(self._files):
-            lock = await asyncio.to_thread(lock_for_reading, path)
-        if lock is None:
-            raise FileGoneError(uri)
+        lock = ReadLock(path)
         try:
+            if not await run_on_disk(lock.acquire, self._files):
+                raise FileGoneError(uri)
             yield path
         finally:
-            os.close(lock)
+            lock.release()
 
     async def files(self) -> AsyncIterator[PublishedFile]:
         """See `Storage.files`. Hidden files are records of posts or foreign ones."""

@@ -16,14 +16,14 @@ from schemas.codec import Moment
 
 FOLDER = ".withheld"
 
-Cause = Literal["removed", "archived"]
+WithheldCause = Literal["removed", "archived"]
 """A person removed its files, or adopted a download archive that lists it."""
 
 
 class WithheldPost(msgspec.Struct, frozen=True, kw_only=True):
     """Why and since when a post is not downloaded."""
 
-    cause: Cause
+    cause: WithheldCause
     since: Moment
 
 
@@ -43,7 +43,7 @@ async def find_withheld(records: Records, platform: str, video_id: str) -> Withh
         return WithheldPost(cause="removed", since=datetime.fromtimestamp(0, UTC))
 
 
-async def withhold(records: Records, platform: str, video_id: str, cause: Cause) -> None:
+async def withhold(records: Records, platform: str, video_id: str, cause: WithheldCause) -> None:
     """Record that a post is not downloaded (again).
 
     Raises:

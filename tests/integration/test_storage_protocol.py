@@ -27,7 +27,7 @@ from agents.storage.records import RECORD_BYTES_MAX
 from agents.storage.requesters import record_requester, requesters_by_post
 from agents.storage.withheld_posts import find_withheld
 from agents.storage.workspaces import Workspaces
-from agents.storage_check.adoption.adopter import FileAdopter
+from agents.storage_check.adoption.adopter import CandidateAdopter
 from agents.storage_check.adoption.candidates import Candidate
 from agents.storage_check.adoption.placement import Placement
 from agents.storage_check.adoption.report import AdoptionState
@@ -402,7 +402,7 @@ async def test_adopted_file_is_stored_once(
     placement: Placement, storage: Storage, tmp_path: Path
 ) -> None:
     path, content = tmp_path / "clip [7].mp4", random_bytes(SMALL)
-    adopter = FileAdopter(storage, VideoProbe(), placement=placement, keep_free_bytes=0)
+    adopter = CandidateAdopter(storage, VideoProbe(), placement=placement, keep_free_bytes=0)
     states = []
     for _ in range(2):
         path.write_bytes(content)

@@ -24,7 +24,7 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MEDIA_TYPES, VideoFormat
 
 
-class FileAdopter:
+class CandidateAdopter:
     """Adopts files into a storage.
 
     Args:

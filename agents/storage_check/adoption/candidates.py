@@ -81,6 +81,8 @@ class PostFinder:
         status = self._check(path)
         stored = read_path(PurePosixPath(path), self._layouts)
         ids, details = (stored.ids, stored.details) if stored else self._of_ytdlp(path)
+        if ids.platform not in self._platforms.names:
+            raise RefusedError(f"no installed platform is called {ids.platform}")
         try:
             file_stem(ids)
         except ClipmillError as error:

@@ -14,7 +14,7 @@ from agents.platforms import Platforms
 from agents.storage import Storage
 from agents.storage.path_layout import layouts_of, path_of_uri, read_path
 from agents.storage.withheld_posts import withheld_keys, withhold
-from agents.storage_check.adoption.adopter import FileAdopter
+from agents.storage_check.adoption.adopter import CandidateAdopter
 from agents.storage_check.adoption.candidates import Candidate, PostFinder, list_files
 from agents.storage_check.adoption.placement import Placement
 from agents.storage_check.adoption.report import AdoptionResult, AdoptionState, RefusedError
@@ -85,7 +85,7 @@ class FolderAdopter:
             },
             bytes_max=settings.download.file_bytes,
         )
-        self._files = FileAdopter(
+        self._files = CandidateAdopter(
             storage,
             probe,
             placement=plan.placement,

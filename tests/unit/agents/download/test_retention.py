@@ -208,6 +208,22 @@ async def test_file_that_was_replaced_after_the_listing_stays(storage: LocalStor
     assert path_of(uri).exists()
 
 
+async def test_file_that_cannot_be_removed_stops_no_other(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays, other = [await publish(storage, 50, video_id=name) for name in ("a", "b")]
+    expire = storage.expire
+
+    async def fails_for_one(file: PublishedFile) -> bool:
+        if file.uri == stays:
+            raise ClipmillError(ErrorCode.SYSTEM_STORAGE, "denied")
+        return await expire(file)
+
+    monkeypatch.setattr(storage, "expire", fails_for_one)
+    assert await make_retention(storage, days=30).check()
+    assert [path_of(uri).exists() for uri in (stays, other)] == [True, False]
+
+
 async def test_two_workers_remove_each_file_once(storage: LocalStorage) -> None:
     for number in range(200):
         await publish(storage, 50, video_id=str(number))
@@ -225,7 +241,13 @@ async def test_requester_is_recorded_once_for_each_post(
     storage: LocalStorage, tmp_path: Path
 ) -> None:
     settings = make_settings(
-        data_dir=tmp_path, storage={"retention": {"attribute": "customer", "days": 30}}
+        data_dir=tmp_path,
+        storage={
+            "retention": {
+                "attribute": "customer",
+                "requesters": {"acme": {"days": 30}, "nobody": {"days": 30}},
+            }
+        },
     )
     harness = DownloadHarness(storage, settings)
     ids = {name: requester_id("customer", name) for name in ("acme", "other", "nobody")}
@@ -233,8 +255,8 @@ async def test_requester_is_recorded_once_for_each_post(
         await harness.run(selected(attributes={"customer": name, "note": "x"}))
     await harness.run(selected(attributes={}))
     found = await requesters_by_post(storage.records, ids.values())
-    assert found == {VIDEO.key: (ids["acme"], ids["other"])}
-    assert len([it async for it in storage.records.names(".requesters")]) == 2
+    assert found == {VIDEO.key: (ids["acme"],)}
+    assert len([it async for it in storage.records.names(".requesters")]) == 1
 
 
 async def test_removed_file_is_downloaded_again(storage: LocalStorage, tmp_path: Path) -> None:

@@ -205,6 +205,7 @@ def test_other_file_of_a_post_does_not_replace_the_stored_one(folder: Path) -> N
         (f"a clip [{POST}].json", b"{}", "requests write metadata anew"),
         (f"a clip [{POST}].jpg", content(PICTURE), "it is a picture"),
         (f"a clip [{POST}].f137.mp4", CLIP, "its name is none of clipmill or yt-dlp"),
+        (f"nowhere/{POST}/{POST}.play.mp4", CLIP, "no installed platform is called nowhere"),
         ("a clip.mp4", CLIP, "its name is none of clipmill or yt-dlp"),
         ("a clip [" + "7" * 65 + "].mp4", CLIP, "its name is none of clipmill or yt-dlp"),
     ],
