@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Self, TypeVar
+from typing import Self
 
 from agents.storage.digest_index import DigestIndex
 from agents.storage.disk import run_on_disk
@@ -32,13 +32,14 @@ from agents.storage.workspaces import Workspaces
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.path_template import PathTemplate
 
-T = TypeVar("T")
-
 PROBE_NAME = ".probe"
 """Hidden, so that it is not taken for a published file; workers may probe concurrently."""
 
 DIGEST_ATTRIBUTE = "user.clipmill.sha256"
 """Extended attribute of a published file."""
+
+SCANNED_DIRECTORIES = 64
+"""Directories that are listed by one call in a thread: most have one or two files."""
 
 PROBE_BYTES = 65_536
 """More than a file system stores inline in its metadata: needs a data block."""
@@ -109,21 +110,24 @@ class LocalStorage:
     async def reading(self, uri: str) -> AsyncIterator[Path]:
         """See `Storage.reading`."""
         path = path_of(uri)
-        if path is None or await asyncio.to_thread(self._published.stat, path) is None:
+        if path is None:
             raise FileGoneError(uri)
         lock = ReadLock(path)
         try:
-            if not await run_on_disk(lock.acquire, self._files):
+            if not await run_on_disk(partial(self._lock, path, lock), self._files):
                 raise FileGoneError(uri)
             yield path
         finally:
             lock.release()
 
+    def _lock(self, path: Path, lock: ReadLock) -> bool:
+        return self._published.stat(path) is not None and lock.acquire()
+
     async def files(self) -> AsyncIterator[PublishedFile]:
         """See `Storage.files`. Hidden files are records of posts or foreign ones."""
         directories = deque([self._files])
         while directories:
-            found, below = await asyncio.to_thread(self._published.scan, directories.popleft())
+            found, below = await asyncio.to_thread(self._published.scan, _take(directories))
             directories.extend(below)
             for each in found:
                 yield each
@@ -138,14 +142,14 @@ class LocalStorage:
     async def remove(self, uri: str) -> None:
         """See `Storage.remove`. The post's directory stays: a worker may be publishing into it."""
         path = path_of(uri)
-        if path is not None and await asyncio.to_thread(self._published.stat, path) is not None:
-            remove = partial(path.unlink, missing_ok=True)
+        if path is not None:
+            remove = partial(_unlink, path)
             await run_on_disk(partial(self._remove, path, remove), self._files)
 
     async def expire(self, file: PublishedFile) -> bool:
         """See `Storage.expire`."""
         path = path_of(file.uri)
-        if path is None or await asyncio.to_thread(self._published.stat, path) is None:
+        if path is None:
             return False
         remove = partial(remove_unread, path, file)
         return await run_on_disk(partial(self._remove, path, remove), self._files)
@@ -164,14 +168,13 @@ class LocalStorage:
             return
         directories = deque([self._files])
         while directories:
-            directories.extend(
-                await run_on_disk(partial(self._index, directories.popleft()), self._files)
-            )
+            index = partial(self._index, _take(directories))
+            directories.extend(await run_on_disk(index, self._files))
         await run_on_disk(self._digests.complete, self._files)
 
-    def _index(self, directory: Path) -> list[Path]:
-        """Add the files of a directory to the index; return the directories below it."""
-        files, below = self._published.scan(directory)
+    def _index(self, directories: list[Path]) -> list[Path]:
+        """Add the files of directories to the index; return the directories below them."""
+        files, below = self._published.scan(directories)
         for path in (path_of(each.uri) for each in files):
             digest = path and read_digest(path)
             if path and digest:
@@ -215,7 +218,9 @@ class LocalStorage:
         self._digests.add(target, sha256)
         return target.as_uri()
 
-    def _remove(self, path: Path, remove: Callable[[], T]) -> T:
+    def _remove(self, path: Path, remove: Callable[[], bool]) -> bool:
+        if self._published.stat(path) is None:
+            return False
         digest, shared = read_digest(path), _is_shared(path)
         removed = remove()
         if digest is not None and not os.path.lexists(path):
@@ -238,6 +243,16 @@ class LocalStorage:
                 ErrorCode.SYSTEM_STORAGE,
                 f"{directory} leads out of {self._files} by a link; remove the link",
             )
+
+
+def _unlink(path: Path) -> bool:
+    path.unlink(missing_ok=True)
+    return True
+
+
+def _take(directories: deque[Path]) -> list[Path]:
+    """Take the directories of the next call in a thread."""
+    return [directories.popleft() for _ in range(min(len(directories), SCANNED_DIRECTORIES))]
 
 
 def read_digest(path: Path) -> str | None:

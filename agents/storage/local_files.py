@@ -24,13 +24,20 @@ class LocalFiles:
     def __init__(self, files: Path) -> None:
         self._files = files
 
-    def scan(self, directory: Path) -> tuple[list[PublishedFile], list[Path]]:
-        """Return the files of a directory, and the directories below it."""
-        with map_file_errors(self._files), os.scandir(directory) as entries:
-            visible = sorted((each for each in entries if each.name[0] != "."), key=_name)
-        below = [Path(each.path) for each in visible if each.is_dir(follow_symlinks=False)]
-        files = (Path(each.path) for each in visible if not each.is_dir(follow_symlinks=False))
-        return self._published(files), below
+    def scan(self, directories: Iterable[Path]) -> tuple[list[PublishedFile], list[Path]]:
+        """Return the files of directories, and the directories below them."""
+        found: list[PublishedFile] = []
+        below: list[Path] = []
+        with map_file_errors(self._files):
+            for directory in directories:
+                with os.scandir(directory) as entries:
+                    visible = sorted((each for each in entries if each.name[0] != "."), key=_name)
+                for each in visible:
+                    if each.is_dir(follow_symlinks=False):
+                        below.append(Path(each.path))
+                    elif (status := self._stat_entry(each)) is not None:
+                        found.append(_published(Path(each.path), status))
+        return found, below
 
     def find_newest(self, ids: FileIds, default: PurePosixPath) -> PublishedFile | None:
         """Return the newest file of the default layout or the post's record, of any extension."""
@@ -38,7 +45,8 @@ class LocalFiles:
             record = read_record(self._files, ids)
             stems = [default] if record is None else [default, post_stem(record, ids)]
             paths = [path for stem in stems for path in list_stem(self._files / stem)]
-        return max(self._published(paths), key=lambda each: each.published_at, default=None)
+        found = [_published(it, status) for it in paths if (status := self.stat(it)) is not None]
+        return max(found, key=lambda each: each.published_at, default=None)
 
     def stat(self, path: Path) -> os.stat_result | None:
         """Return the status of a regular file inside the store, links resolved; None otherwise."""
@@ -51,17 +59,23 @@ class LocalFiles:
             inside = resolved.is_relative_to(self._files.resolve())
         return status if inside and stat.S_ISREG(status.st_mode) else None
 
-    def _published(self, paths: Iterable[Path]) -> list[PublishedFile]:
-        return [
-            PublishedFile(
-                uri=path.as_uri(),
-                bytes=status.st_size,
-                published_at=status.st_mtime,
-                content=f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else None,
-            )
-            for path in paths
-            if (status := self.stat(path)) is not None
-        ]
+    def _stat_entry(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        if entry.is_symlink():
+            return self.stat(Path(entry.path))
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _published(path: Path, status: os.stat_result) -> PublishedFile:
+    return PublishedFile(
+        uri=path.as_uri(),
+        bytes=status.st_size,
+        published_at=status.st_mtime,
+        content=f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else None,
+    )
 
 
 _name = attrgetter("name")
