@@ -6,7 +6,14 @@ from types import MappingProxyType
 
 import msgspec
 
-from schemas.error_catalog import MESSAGES, REQUEST, RETRY, RETRY_SMALLER, is_typeable
+from schemas.error_catalog import (
+    MESSAGES,
+    REQUEST,
+    RETRY,
+    RETRY_REFRESH,
+    RETRY_SMALLER,
+    is_typeable,
+)
 from schemas.errors import ErrorCode
 from streams.history.rows import RequestRow
 
@@ -28,6 +35,10 @@ class RetryAdvice(msgspec.Struct, frozen=True, kw_only=True):
 RETRY_ADVICE: Mapping[str, RetryAdvice] = MappingProxyType(
     {
         RETRY: RetryAdvice(label="Retry as it is"),
+        RETRY_REFRESH: RetryAdvice(
+            label="Retry, and download it nevertheless",
+            options=MappingProxyType({"refresh": "yes"}),
+        ),
         RETRY_SMALLER: RetryAdvice(
             label=f"Retry at {SMALLER}", options=MappingProxyType({"quality": SMALLER})
         ),

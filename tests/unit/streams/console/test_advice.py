@@ -8,7 +8,9 @@ from schemas.error_catalog import MESSAGES
 from schemas.errors import ErrorCode
 from schemas.signals import BREAKER, INTAKE, BreakerState, IntakeSignal
 from streams.cluster.shared_state import SharedState
-from streams.console.advice import RETRY_ADVICE, advice_of, commands_of
+from streams.console.advice import RETRY_ADVICE, RetryAdvice, advice_of, commands_of
+from streams.console.commands import parse_options
+from streams.console.forms import option_values
 from streams.console.waits import waiting_reasons
 from streams.history.changes import Event
 from tests.unit.streams.console.rows import row_with
@@ -21,6 +23,12 @@ def test_every_recovery_option_of_the_catalogue_has_a_retry() -> None:
     assert offered == set(RETRY_ADVICE)
 
 
+@pytest.mark.parametrize("advice", RETRY_ADVICE.values())
+def test_options_of_a_retry_are_those_of_the_form(advice: RetryAdvice) -> None:
+    assert parse_options(option_values(advice.options)) is not None
+    assert set(option_values(advice.options)) == set(advice.options)
+
+
 @pytest.mark.parametrize(
     ("fields", "labels"),
     [
@@ -28,6 +36,7 @@ def test_every_recovery_option_of_the_catalogue_has_a_retry() -> None:
         ({"error": "request.too_large"}, ["Retry at 480p"]),
         ({"error": "request.too_large", "state": "rejected"}, []),
         ({"error": "content.private"}, []),
+        ({"error": "content.withheld"}, ["Retry, and download it nevertheless"]),
         ({"error": "network.timeout", "is_final": False, "state": "retrying"}, []),
         ({"error": "of.another.version"}, []),
     ],
