@@ -100,7 +100,7 @@ RETENTION = Row(
         line(
             "Stored files",
             f"max(clipmill_stored_files{{{INSTANCE}}})",
-            description="Files at the last check; empty without limits in the settings.",
+            description="Files at the last check; 0 without limits in the settings.",
         ),
         line(
             "Stored bytes",
@@ -127,8 +127,10 @@ RETENTION = Row(
         ),
         line(
             "Age of the last check",
-            f"time() - max(clipmill_retention_checked_timestamp_seconds{{{INSTANCE}}} > 0)",
+            f"time() - max(clipmill_retention_checked_timestamp_seconds{{{INSTANCE}}} > 0)"
+            " or on () vector(0)",
             unit="s",
+            description="Time since retention last listed the files; 0 without limits.",
         ),
     ),
 )
