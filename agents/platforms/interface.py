@@ -22,7 +22,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: first part of every video key.
         page_hosts: hosts of all links that the platform accepts, including those of short links,
-            lower case. A host belongs to one platform only.
+            lower case. A host belongs to one platform only. Links on hosts that the settings add
+            are read as links on the first one.
         link_hosts: hosts that a short link may pass through while it is resolved.
         media_hosts: suffixes of hosts that may serve media, each with its leading dot.
         content: supported kinds of posts: ``video``, …

@@ -48,16 +48,26 @@ class ConfiguredSite(Group):
         return self
 
 
-class AddedMediaHosts(Group):
-    """Further hosts of an installed platform's files; all else is defined by the platform."""
+class AddedHosts(Group):
+    """Further hosts of an installed platform; all else is defined by the platform."""
 
-    media_hosts: tuple[MediaSuffix, ...] = Field(
-        min_length=1, description='Suffixes of further hosts, such as ".example.com".'
+    page_hosts: tuple[HostName, ...] = Field(
+        (), description="Further hosts of its pages; their paths are those of its own pages."
     )
+    media_hosts: tuple[MediaSuffix, ...] = Field(
+        (), description='Suffixes of further hosts of its files, such as ".example.com".'
+    )
+
+    @model_validator(mode="after")
+    def _check_hosts(self) -> Self:
+        for name in sorted(self.model_fields_set):
+            if not getattr(self, name):
+                raise ValueError(f"{name} names no host")
+        return self
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        return ()
+        return self.page_hosts
 
     @property
     def short_hosts(self) -> tuple[str, ...]:
@@ -71,9 +81,10 @@ class AddedMediaHosts(Group):
 def _read_platform(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    kind = AddedMediaHosts if value.keys() == {"media_hosts"} else ConfiguredSite
-    return kind.model_validate(value)
+    only_adds = value and value.keys() <= AddedHosts.model_fields.keys()
+    return (AddedHosts if only_adds else ConfiguredSite).model_validate(value)
 
 
-PlatformSettings = Annotated[ConfiguredSite | AddedMediaHosts, BeforeValidator(_read_platform)]
-"""A platform without code; with ``media_hosts`` alone, an addition to an installed platform."""
+PlatformSettings = Annotated[ConfiguredSite | AddedHosts, BeforeValidator(_read_platform)]
+"""A platform without code; with ``page_hosts`` or ``media_hosts`` alone, hosts of an installed
+platform."""
