@@ -14,8 +14,10 @@ REFRESH = "refresh/"
 INTAKE = "intake/"
 RATE = "rate/"
 ACCOUNT = "account/"
+MEDIA_HOST = "media-host/"
 """Key prefixes. They are followed by the breaker's name, request id, video key, stage, for a rate
-by the name that the endpoint's breaker has, too, and for an account by platform and name."""
+by the name that the endpoint's breaker has, too, for an account by platform and name, and for a
+media host by platform, host and video key."""
 
 ACCOUNT_SECONDS = 300.0
 """Interval at which the state of an account is published again, changed or not. One that is three
@@ -141,3 +143,27 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """Name of the account among all platforms: ``tiktok/main``."""
         return f"{self.platform}/{self.account}"
+
+
+class MediaHostWait(msgspec.Struct, frozen=True, kw_only=True):
+    """A video waits for a media host that its platform does not list.
+
+    Key: ``media-host/<platform>/<host>/<video key>``.
+
+    Attributes:
+        host: name of the host, lower case.
+        video: key of the video.
+        until: end of the wait, unless it is published again: the next attempt, and the time for it.
+        at: time of the failure.
+    """
+
+    platform: str
+    host: str
+    video: str
+    until: Moment
+    at: Moment
+
+    @property
+    def name(self) -> str:
+        """Name of the wait among all platforms: ``tiktok/cdn.example.net/tiktok:760…``."""
+        return f"{self.platform}/{self.host}/{self.video}"

@@ -44,9 +44,11 @@ from agents.pipeline import (
     step_handler,
 )
 from agents.pipeline.request_claims import claim_of_selected
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ClipmillError, Job, SelectedVideo, StoredFile
 from streams import ATTEMPTS, PROGRESS, SELECTED, Handler, Stage, StageContext, TableWrite
+from streams.media_host_waits import follow_media_host_waits
 
 NAME = "download"
 
@@ -171,6 +173,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         verifier = await stack.enter_async_context(open_verifier(probe=settings.download.probe))
         remuxer = await stack.enter_async_context(open_remuxer())
         sweep_files(context)
+        waits = stack.enter_context(follow_media_host_waits(context.shared_state))
         sources = SourceDownloader(
             Platforms.load(context.settings.platforms),
             fetchers,
@@ -180,6 +183,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             tracks=TrackFetcher(),
             segments=SegmentStore(settings.data_dir / "segments"),
             context=context,
+            unknown_hosts=UnknownHosts(waits),
         )
         fetcher = FileFetcher(
             sources, storage, storage_guard=storage_guard, verifier=verifier, remuxer=remuxer

@@ -50,6 +50,7 @@ from schemas.signals import (
     BreakerState,
     CancelSignal,
     IntakeSignal,
+    MediaHostWait,
     RateState,
     RefreshSignal,
 )
@@ -365,6 +366,13 @@ ACCOUNT_STATE = AccountState(
     last_success_at=_START,
     expires_at=_START + timedelta(days=30),
     at=_START + timedelta(minutes=5),
+)
+MEDIA_HOST_WAIT = MediaHostWait(
+    platform="tiktok",
+    host="cdn.example.net",
+    video="tiktok:7608826249200356630",
+    until=_START + timedelta(minutes=15),
+    at=_START,
 )
 CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
 REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)

@@ -29,6 +29,7 @@ from schemas.signals import (
     BreakerState,
     CancelSignal,
     IntakeSignal,
+    MediaHostWait,
     RateState,
     RefreshSignal,
 )
@@ -187,6 +188,12 @@ ACCOUNT_STATE = Message(
     kind=AccountState,
     examples=(examples.ACCOUNT_STATE,),
 )
+MEDIA_HOST_WAIT = Message(
+    name="media-host-wait",
+    summary="A video waits for a media host that its platform does not list.",
+    kind=MediaHostWait,
+    examples=(examples.MEDIA_HOST_WAIT,),
+)
 CANCEL_SIGNAL = Message(
     name="cancel-signal",
     summary="A request or a batch is cancelled.",
@@ -234,6 +241,7 @@ MESSAGES: tuple[Message, ...] = (
     BREAKER_STATE,
     RATE_STATE,
     ACCOUNT_STATE,
+    MEDIA_HOST_WAIT,
     CANCEL_SIGNAL,
     REFRESH_SIGNAL,
     INTAKE_SIGNAL,

@@ -11,12 +11,12 @@ _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 PlatformName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 """Prefix of every video key, and name of the storage folder."""
 
-HostName = Annotated[str, Field(max_length=253, pattern=rf"^({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]$")]
+HOST_PATTERN = rf"({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]"
+
+HostName = Annotated[str, Field(max_length=253, pattern=f"^{HOST_PATTERN}$")]
 """Registered name in lower case; no IP address, no port."""
 
-MediaSuffix = Annotated[
-    str, Field(max_length=253, pattern=rf"^\.({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]$")
-]
+MediaSuffix = Annotated[str, Field(max_length=254, pattern=rf"^\.{HOST_PATTERN}$")]
 """A dot and at least two labels, as ``.com`` alone would allow half of the internet."""
 
 ExtractorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]

@@ -4,6 +4,7 @@ from streams.console.health.account_problems import unusable_accounts
 from streams.console.health.endpoint_problems import cut_rates, open_breakers
 from streams.console.health.facts import Facts
 from streams.console.health.findings import Finding
+from streams.console.health.media_host_problems import unknown_media_hosts
 from streams.console.health.request_problems import (
     dead_letters,
     failures,
@@ -23,6 +24,7 @@ def find_problems(facts: Facts) -> tuple[Finding, ...]:
         open_breakers,
         cut_rates,
         unusable_accounts,
+        unknown_media_hosts,
         overdue_requests,
         low_success,
         failures,

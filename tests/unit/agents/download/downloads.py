@@ -19,8 +19,10 @@ from agents.media.facts import Answer, TrackFile
 from agents.media.prober import Probe
 from agents.media.remuxer import Remux
 from agents.network.resource import FetchedResource
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.storage.interface import Storage
+from streams.media_host_waits import MediaHostWaits
 from streams.stage import StageContext
 from tests.unit.agents.builders import make_gate
 
@@ -102,6 +104,7 @@ def make_download(
         tracks=TrackFetcher(sleep=no_wait),
         segments=SegmentStore(context.settings.data_dir / "segments"),
         context=context,
+        unknown_hosts=UnknownHosts(MediaHostWaits()),
     )
     verifier = FileVerifier(probe)
     fetcher = FileFetcher(

@@ -13,6 +13,7 @@ from agents.commands.agent import CommandContext
 from agents.ledger import batch_records
 from agents.monitor import breakers, rates, write_behind
 from agents.pipeline import events
+from agents.recovery.media_hosts import wait_record
 from schemas.audit import Transition
 from schemas.codec import decode, encode
 from schemas.contract import examples
@@ -28,6 +29,7 @@ from schemas.contract.json_schema import (
     FAILURE,
     HEARTBEAT,
     INTAKE_SIGNAL,
+    MEDIA_HOST_WAIT,
     MESSAGES,
     PENDING_LINK,
     PROGRESS,
@@ -119,6 +121,7 @@ RECORDS: list[tuple[Message, Callable[[], Any]]] = [
     (BREAKER_STATE, lambda: signal_record(examples.BREAKER_STATES[0], breakers.EVENT)),
     (RATE_STATE, lambda: signal_record(examples.RATE_STATES[0], rates.EVENT)),
     (ACCOUNT_STATE, account_record),
+    (MEDIA_HOST_WAIT, lambda: wait_record(examples.MEDIA_HOST_WAIT)),
     (CANCEL_SIGNAL, lambda: command_record(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
     (REFRESH_SIGNAL, lambda: command_record(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: command_record(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
