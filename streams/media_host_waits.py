@@ -75,7 +75,7 @@ class MediaHostWaits:
             state = decode(value, MediaHostWait)
         except MalformedMessageError:
             return
-        if not is_host_name(state.host):
+        if not is_host_name(state.host) or key != f"{MEDIA_HOST}{state.name}":
             return
         self._by_key[key] = state
         self._by_host.setdefault((state.platform, state.host), {})[state.video] = state

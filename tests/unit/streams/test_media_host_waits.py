@@ -91,12 +91,22 @@ def test_bounds_are_per_platform_and_host() -> None:
     assert waits.has_room("yours", HOST, "yours:1")
 
 
-@pytest.mark.parametrize(
-    "value",
-    [b"", b"x", b"{}", encode(wait("mine:1", "\x1b[2J.example")), encode(wait("v", "10.0.0.1"))],
-)
+@pytest.mark.parametrize("value", [b"", b"x", b"{}"])
 def test_malformed_state_is_left_out(value: bytes) -> None:
     assert read_waiting_hosts([(f"{MEDIA_HOST}a", value)]) == []
+
+
+@pytest.mark.parametrize("host", ["\x1b[2J.example", "10.0.0.1", "a." * 5_000 + "com"], ids=ascii)
+def test_state_of_what_is_no_host_name_is_left_out(host: str) -> None:
+    assert counts(waits_of(wait("mine:1", host))) == []
+
+
+def test_state_under_the_key_of_another_is_left_out() -> None:
+    waits = waits_of(wait("mine:1"))
+    waits.apply(f"{MEDIA_HOST}other", encode(wait("mine:1")))
+    waits.apply(f"{MEDIA_HOST}mine/{HOST}/mine:1", None)
+    waits.apply(f"{MEDIA_HOST}other", None)
+    assert counts(waits) == []
 
 
 def test_hosts_of_the_shared_state_are_followed_during_the_block() -> None:
