@@ -1,5 +1,6 @@
 """Opens the extraction engine of a process: its settings, start-up check, metrics and health."""
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,8 @@ from streams.observability.metrics import (
 from streams.settings import Settings
 from streams.stage import StageContext
 
+log = logging.getLogger(__name__)
+
 
 def engine_settings(settings: Settings, preload: tuple[str, ...] = ()) -> PoolSettings:
     """Return the engine's settings; ``preload``: dotted names of the extractors in use."""
@@ -30,6 +33,7 @@ def engine_settings(settings: Settings, preload: tuple[str, ...] = ()) -> PoolSe
         request_timeout_seconds=engine.request_timeout_seconds,
         preload=preload,
         packages_dir=engine.packages_dir,
+        javascript=engine.javascript,
     )
 
 
@@ -49,6 +53,7 @@ async def open_engine(
     ) as engine:
         await check_extractors(platforms, engine, next(iter(egresses)))
         _export_stats(engine, context)
+        log.info("JavaScript of pages is %s", engine.stats().javascript.summary)
         yield engine
 
 

@@ -1,12 +1,14 @@
 """`clipmill platforms`: prints the installed platforms."""
 
 import asyncio
+import sys
 from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
 from rich.table import Table
 
+from agents.engine.javascript_support import DISABLED, JavaScriptSupport, find_support
 from agents.platform_list.rows import PlatformRow, SharedStates, platform_rows
 from agents.platforms.registry import Platforms
 from schemas.codec import MalformedMessageError, decode
@@ -18,6 +20,7 @@ from streams.client import read_signals
 from streams.media_host_waits import read_waiting_hosts, setting_of, videos_wait
 from streams.printable import printable
 from streams.settings import KafkaSettings
+from streams.settings.engine import EngineSettings
 
 QUIET_STATE = "closed"
 ASK = "Ask Kafka for the states of their breakers, and for media hosts that videos wait for."
@@ -33,7 +36,9 @@ def platforms(bootstrap: str | None, breakers: bool, as_json: bool) -> None:
     with readable_errors():
         shared = asyncio.run(_states(settings.kafka)) if breakers or bootstrap else None
         installed = Platforms.load(settings.platforms)
-    rows = platform_rows(installed, settings.auth.cookie_files, shared)
+    rows = platform_rows(
+        installed, settings.auth.cookie_files, shared, javascript=_javascript(settings.engine)
+    )
     if as_json:
         for row in rows:
             click.echo(msgspec.json.encode(row))
@@ -77,9 +82,19 @@ def platforms_table(rows: Sequence[PlatformRow]) -> Table:
     return table
 
 
+def _javascript(engine: EngineSettings) -> JavaScriptSupport:
+    """Return what the engine's processes can use."""
+    if not engine.javascript:
+        return DISABLED
+    first = () if engine.packages_dir is None else (str(engine.packages_dir),)
+    return find_support([*first, *sys.path])
+
+
 def hints(rows: Sequence[PlatformRow]) -> Iterator[str]:
-    """Yield a line for each media host that videos wait for."""
+    """Yield a line for each media host that videos wait for, and for missing JavaScript."""
     for row in rows:
+        if row.javascript is not None and not row.javascript.is_available:
+            yield printable(f"{row.name}: JavaScript is {row.javascript.summary}")
         for host, count in (row.waiting or {}).items():
             yield printable(
                 f"{videos_wait(count)} for media at {host}, which is not a host of {row.name};"

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from agents.engine.javascript_support import JavaScriptSupport
 from agents.network.addresses import is_permitted
 from agents.platforms.configured.handler import ConfiguredPlatform
 from agents.platforms.interface import Capabilities
@@ -35,6 +36,7 @@ class PlatformRow(msgspec.Struct, frozen=True, kw_only=True):
         breakers: state of its breakers by operation and egress; None when Kafka was not asked.
         waiting: number of videos that wait for a media host which it does not list, by host; None
             when Kafka was not asked.
+        javascript: whether its programs are run, or what is missing; None if it needs none.
         error: why it cannot be loaded.
     """
 
@@ -48,6 +50,7 @@ class PlatformRow(msgspec.Struct, frozen=True, kw_only=True):
     login: bool = False
     breakers: Mapping[str, str] | None = None
     waiting: Mapping[str, int] | None = None
+    javascript: JavaScriptSupport | None = None
     error: str | None = None
 
 
@@ -55,6 +58,8 @@ def platform_rows(
     platforms: Platforms,
     accounts: Collection[str],
     shared: SharedStates | None,
+    *,
+    javascript: JavaScriptSupport | None = None,
 ) -> list[PlatformRow]:
     """Describe the platforms, by name.
 
@@ -62,8 +67,9 @@ def platform_rows(
         platforms: the installed ones.
         accounts: names of the platforms with accounts in the settings.
         shared: states of all workers; None when Kafka was not asked.
+        javascript: what runs programs of pages.
     """
-    rows = [_row(platforms, name, accounts, shared) for name in platforms.names]
+    rows = [_row(platforms, name, accounts, shared, javascript) for name in platforms.names]
     broken = [
         PlatformRow(name=name, by="broken", error=error) for name, error in platforms.broken.items()
     ]
@@ -75,6 +81,7 @@ def _row(
     name: str,
     accounts: Collection[str],
     shared: SharedStates | None,
+    javascript: JavaScriptSupport | None,
 ) -> PlatformRow:
     platform = platforms.by_name(name)
     found = platform.get_capabilities()
@@ -89,6 +96,7 @@ def _row(
         login=name in accounts,
         breakers=None if shared is None else _breakers(name, shared.breakers),
         waiting=None if shared is None else _waiting(found, shared.hosts),
+        javascript=javascript if found.javascript else None,
     )
 
 

@@ -30,6 +30,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         listings: supported kinds of listings.
         extractors: names of the extractors that the platform uses, as in `EngineJob`. The engine
             preloads them, and validates those of yt-dlp when it starts.
+        javascript: some of its posts need programs of the page to be run.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     content: tuple[str, ...] = ("video",)
     listings: tuple[ListingKind, ...] = ()
     extractors: tuple[str, ...] = ()
+    javascript: bool = False
 
 
 class ShortLink(msgspec.Struct, frozen=True, kw_only=True):

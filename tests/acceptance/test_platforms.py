@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import pytest_asyncio
 
+from agents.engine.javascript_support import javascript_support
 from tests.acceptance.client import PipelineClient
 from tests.pipeline_process import PipelineProcess
 from tests.site_settings import settings_of
@@ -106,6 +107,17 @@ async def test_post_becomes_a_playable_file(
     assert (file["format_id"], file["audio_codec"]) == (format_id, "aac")
     path = Path(unquote(urlsplit(file["uri"]).path))
     assert beeps(path) == pytest.approx(flashes(path), abs=0.04)
+
+
+@pytest.mark.skipif(not javascript_support().is_available, reason=javascript_support().summary)
+async def test_ciphered_video_becomes_a_file_with_the_program_of_the_player(
+    client: PipelineClient,
+) -> None:
+    url = f"https://youtu.be/{short_id(video_id('ciphered', serial=9))}"
+    result = await client.request(url)
+    assert result["status"] == "completed", result
+    (file,) = result["files"]
+    assert (file["format_id"], file["audio_codec"]) == ("136+140", "aac")
 
 
 async def test_post_with_several_videos_has_all_of_them(client: PipelineClient) -> None:

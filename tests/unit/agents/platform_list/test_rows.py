@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import convert
 
+from agents.engine.javascript_support import JavaScriptSupport
 from agents.platform_list.cli import hints, platforms_table
 from agents.platform_list.rows import PlatformRow, SharedStates, platform_rows
 from agents.platforms.registry import GROUP, Platforms
@@ -97,6 +98,23 @@ def test_unknown_media_hosts_are_named_until_the_settings_permit_them() -> None:
         ' ".other.example" to platforms.mine.media_hosts and restart the workers'
     )
     assert tiktok.startswith("3 videos wait for media at a.example, ")
+
+
+def test_missing_javascript_is_named_for_the_platforms_that_need_it() -> None:
+    points = (
+        *POINTS,
+        EntryPoint("youtube", "agents.platforms.youtube.handler:YouTube", GROUP),
+    )
+    missing = JavaScriptSupport(problems=("Deno is not installed; install it",))
+    found = platform_rows(Platforms.from_entry_points(points), (), None, javascript=missing)
+    assert {row.name: row.javascript for row in found if row.javascript} == {"youtube": missing}
+    assert list(hints(found)) == [
+        "youtube: JavaScript is not run: Deno is not installed; install it"
+    ]
+    found = platform_rows(
+        Platforms.from_entry_points(points), (), None, javascript=JavaScriptSupport()
+    )
+    assert list(hints(found)) == []
 
 
 def test_table_has_a_row_per_platform_and_names_open_breakers() -> None:

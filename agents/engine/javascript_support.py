@@ -1,0 +1,159 @@
+"""Detects what runs the JavaScript of YouTube's player: Deno, and the solver of yt-dlp.
+
+Does not import yt-dlp, which commands would pay for with 0.2 s and 16 MB.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.metadata import distributions
+from pathlib import Path
+
+import msgspec
+
+from agents.engine.javascript_filter import MACHINES
+
+DENO_MINIMUM = (2, 3, 0)
+"""Oldest Deno that yt-dlp supports."""
+
+SOLVER = "yt-dlp-ejs"
+INSTALL = "pip install 'clipmill[youtube]'"
+VERSION_SECONDS = 10.0
+"""Timeout of ``deno --version``, which takes 30 ms."""
+
+OTHER_RUNTIMES = ("node", "bun", "qjs")
+"""Runtimes that yt-dlp supports, too. They are not used: their code may read files, or open
+connections, or both."""
+
+_VERSION = re.compile(r"deno (\d{1,4})\.(\d{1,4})\.(\d{1,4})")
+_REQUIREMENT = re.compile(rf"{SOLVER}\s*==\s*(?P<version>[0-9.]+)")
+
+
+class JavaScriptSupport(msgspec.Struct, frozen=True, kw_only=True):
+    """What is installed of it.
+
+    Attributes:
+        deno: path of Deno, None without one.
+        deno_version: its version, None when it does not start.
+        solver_version: version of yt-dlp-ejs, None without it.
+        others: other runtimes, which are not used.
+        problems: why JavaScript is not run, each with what helps; empty when it is.
+    """
+
+    deno: str | None = None
+    deno_version: str | None = None
+    solver_version: str | None = None
+    others: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_available(self) -> bool:
+        return not self.problems
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        if self.is_available:
+            return f"run by Deno {self.deno_version}, with {SOLVER} {self.solver_version}"
+        unused = f" (not used: {', '.join(self.others)})" if self.others else ""
+        return f"not run: {'; '.join(self.problems)}{unused}"
+
+
+DISABLED = JavaScriptSupport(problems=("the setting engine.javascript is off",))
+
+
+@cache
+def javascript_support() -> JavaScriptSupport:
+    """Return what this process can use; found once."""
+    return find_support(sys.path)
+
+
+def find_support(path: Sequence[str]) -> JavaScriptSupport:
+    """Return what a process with this import path can use."""
+    deno, installed = _find_deno(path), _installed(path)
+    version = None if deno is None else _deno_version(deno)
+    solver = installed.get(SOLVER)
+    problems = (
+        _machine_problem(),
+        _deno_problem(deno, version),
+        _solver_problem(solver, installed.get("yt-dlp-requires")),
+    )
+    return JavaScriptSupport(
+        deno=deno,
+        deno_version=None if version is None else ".".join(map(str, version)),
+        solver_version=solver,
+        others=tuple(name for name in OTHER_RUNTIMES if shutil.which(name)),
+        problems=tuple(each for each in problems if each is not None),
+    )
+
+
+def _find_deno(path: Sequence[str]) -> str | None:
+    """Return Deno of the installation or of `pip install --target`, else that of PATH."""
+    folders = [sysconfig.get_path("scripts"), *(os.path.join(each, "bin") for each in path)]  # noqa: PTH118 - entries may be empty
+    return shutil.which("deno", path=os.pathsep.join(folders)) or shutil.which("deno")
+
+
+def _deno_version(deno: str) -> tuple[int, ...] | None:
+    try:
+        found = subprocess.run(  # noqa: S603 - the installed Deno
+            [deno, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=VERSION_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = _VERSION.match(found.stdout.decode(errors="replace"))
+    return None if match is None else tuple(map(int, match.groups()))
+
+
+def _installed(path: Iterable[str]) -> dict[str, str]:
+    """Return the version of the solver, and the one that yt-dlp requires; the first of each."""
+    found: dict[str, str] = {}
+    for entry in path:
+        for name, key in (("yt_dlp_ejs", SOLVER), ("yt_dlp", "yt-dlp-requires")):
+            if key in found or not (Path(entry or ".") / name).is_dir():
+                continue
+            for each in distributions(name=name.replace("_", "-"), path=[entry]):
+                version = each.version if key == SOLVER else _required(each.requires or ())
+                if version is not None:
+                    found.setdefault(key, version)
+    return found
+
+
+def _required(requirements: Iterable[str]) -> str | None:
+    matches = (_REQUIREMENT.match(each) for each in requirements)
+    return next((each["version"] for each in matches if each is not None), None)
+
+
+def _machine_problem() -> str | None:
+    if platform.machine() in MACHINES:
+        return None
+    return f"its sandbox does not support {platform.machine()}"
+
+
+def _deno_problem(deno: str | None, version: tuple[int, ...] | None) -> str | None:
+    if deno is None:
+        return f"Deno is not installed; {INSTALL}"
+    if version is None:
+        return f"{deno} does not start; {INSTALL}"
+    if version < DENO_MINIMUM:
+        names = (".".join(map(str, each)) for each in (version, DENO_MINIMUM))
+        return "Deno {} is older than {}; pip install -U deno".format(*names)
+    return None
+
+
+def _solver_problem(solver: str | None, required: str | None) -> str | None:
+    if solver is None:
+        return f"{SOLVER} is not installed; {INSTALL}"
+    # As yt-dlp compares them: a patch release has the same scripts.
+    if required is not None and solver.split(".")[:2] != required.split(".")[:2]:
+        return f"{SOLVER} {solver} is not that of this yt-dlp; pip install {SOLVER}=={required}"
+    return None
