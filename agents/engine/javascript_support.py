@@ -43,7 +43,8 @@ class JavaScriptSupport(msgspec.Struct, frozen=True, kw_only=True):
         deno_version: its version, None when it does not start.
         solver_version: version of yt-dlp-ejs, None without it.
         others: other runtimes, which are not used.
-        problems: why JavaScript is not run, each with what helps; empty when it is.
+        problems: why JavaScript is not run; empty when it is.
+        commands: what removes the problems.
     """
 
     deno: str | None = None
@@ -51,6 +52,7 @@ class JavaScriptSupport(msgspec.Struct, frozen=True, kw_only=True):
     solver_version: str | None = None
     others: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
     @property
     def is_available(self) -> bool:
@@ -61,8 +63,8 @@ class JavaScriptSupport(msgspec.Struct, frozen=True, kw_only=True):
         """One line for people."""
         if self.is_available:
             return f"run by Deno {self.deno_version}, with {SOLVER} {self.solver_version}"
-        unused = f" (not used: {', '.join(self.others)})" if self.others else ""
-        return f"not run: {'; '.join(self.problems)}{unused}"
+        unused = f" ({', '.join(self.others)} cannot be used)" if self.others else ""
+        return "; ".join((f"not run: {', '.join(self.problems)}{unused}", *self.commands))
 
 
 DISABLED = JavaScriptSupport(problems=("the setting engine.javascript is off",))
@@ -79,17 +81,19 @@ def find_support(path: Sequence[str]) -> JavaScriptSupport:
     deno, installed = _find_deno(path), _installed(path)
     version = None if deno is None else _deno_version(deno)
     solver = installed.get(SOLVER)
-    problems = (
+    found = (
         _machine_problem(),
         _deno_problem(deno, version),
         _solver_problem(solver, installed.get("yt-dlp-requires")),
     )
+    problems = [each for each in found if each is not None]
     return JavaScriptSupport(
         deno=deno,
         deno_version=None if version is None else ".".join(map(str, version)),
         solver_version=solver,
         others=tuple(name for name in OTHER_RUNTIMES if shutil.which(name)),
-        problems=tuple(each for each in problems if each is not None),
+        problems=tuple(text for text, _ in problems),
+        commands=tuple(dict.fromkeys(command for _, command in problems if command)),
     )
 
 
@@ -133,27 +137,31 @@ def _required(requirements: Iterable[str]) -> str | None:
     return next((each["version"] for each in matches if each is not None), None)
 
 
-def _machine_problem() -> str | None:
+_Problem = tuple[str, str]
+"""What is wrong, and the command that removes it, empty without one."""
+
+
+def _machine_problem() -> _Problem | None:
     if platform.machine() in MACHINES:
         return None
-    return f"its sandbox does not support {platform.machine()}"
+    return f"its sandbox does not support {platform.machine()}", ""
 
 
-def _deno_problem(deno: str | None, version: tuple[int, ...] | None) -> str | None:
+def _deno_problem(deno: str | None, version: tuple[int, ...] | None) -> _Problem | None:
     if deno is None:
-        return f"Deno is not installed; {INSTALL}"
+        return "Deno is not installed", INSTALL
     if version is None:
-        return f"{deno} does not start; {INSTALL}"
+        return f"{deno} does not start", INSTALL
     if version < DENO_MINIMUM:
         names = (".".join(map(str, each)) for each in (version, DENO_MINIMUM))
-        return "Deno {} is older than {}; pip install -U deno".format(*names)
+        return "Deno {} is older than {}".format(*names), "pip install -U deno"
     return None
 
 
-def _solver_problem(solver: str | None, required: str | None) -> str | None:
+def _solver_problem(solver: str | None, required: str | None) -> _Problem | None:
     if solver is None:
-        return f"{SOLVER} is not installed; {INSTALL}"
+        return f"{SOLVER} is not installed", INSTALL
     # As yt-dlp compares them: a patch release has the same scripts.
     if required is not None and solver.split(".")[:2] != required.split(".")[:2]:
-        return f"{SOLVER} {solver} is not that of this yt-dlp; pip install {SOLVER}=={required}"
+        return f"{SOLVER} {solver} is not that of this yt-dlp", f"pip install {SOLVER}=={required}"
     return None

@@ -4,8 +4,8 @@ Needs Deno and yt-dlp-ejs, which `pip install clipmill[youtube]` brings.
 """
 
 import asyncio
-import os
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -116,8 +116,7 @@ def test_program_waits_for_its_turn_within_the_deadline(javascript: JavaScript) 
     other.start(2)
     thread = threading.Thread(target=_ignore_error, args=(JavaScript(other), ENDLESS))
     thread.start()
-    while not denos():
-        time.sleep(0.01)
+    _wait_for_denos()
     assert javascript.run("console.log(1);") == "1\n"
     thread.join()
 
@@ -127,21 +126,19 @@ def _ignore_error(javascript: JavaScript, program: str) -> None:
         javascript.run(program)
 
 
+RUN_ENDLESS = f"""
+from agents.engine.javascript import JavaScript
+from agents.engine.request_bounds import Deadline
+deadline = Deadline()
+deadline.start(60)
+JavaScript(deadline).run({ENDLESS!r})
+"""
+
+
 def test_program_ends_with_the_process_that_started_it() -> None:
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(write_end, b"x")
-        deadline = Deadline()
-        deadline.start(60)
-        JavaScript(deadline).run(ENDLESS)
-        os._exit(0)
-    os.read(read_end, 1)
-    os.close(read_end)
-    os.close(write_end)
-    processes = _wait_for_denos()
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    with subprocess.Popen([sys.executable, "-c", RUN_ENDLESS]) as process:
+        processes = _wait_for_denos()
+        process.kill()
     _, alive = psutil.wait_procs(processes, SOON_SECONDS)
     assert alive == []
 
@@ -150,7 +147,7 @@ def _wait_for_denos() -> list[psutil.Process]:
     for _ in range(500):
         if found := denos():
             return found
-        time.sleep(0.01)
+        time.sleep(0.02)
     raise AssertionError("no program was started")
 
 

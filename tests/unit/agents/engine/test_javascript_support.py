@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.engine.javascript_support import INSTALL, find_support
+from agents.engine.javascript_support import find_support
 
 PATH = "/usr/bin:/bin"
 
@@ -53,11 +53,10 @@ def test_installed_deno_and_solver_are_found(tmp_path: Path) -> None:
 
 def test_nothing_installed_names_both_with_the_command(tmp_path: Path) -> None:
     found = find_support([str(tmp_path)])
-    assert found.problems == (
-        f"Deno is not installed; {INSTALL}",
-        f"yt-dlp-ejs is not installed; {INSTALL}",
+    assert found.summary == (
+        "not run: Deno is not installed, yt-dlp-ejs is not installed;"
+        " pip install 'clipmill[youtube]'"
     )
-    assert found.summary.startswith("not run: Deno is not installed; pip install 'clipmill[")
 
 
 def test_deno_of_the_first_folder_is_used_before_that_of_the_path(tmp_path: Path) -> None:
@@ -73,8 +72,8 @@ def test_solver_and_yt_dlp_of_the_first_folder_are_compared(tmp_path: Path) -> N
     add_yt_dlp(tmp_path / "site")
     add_yt_dlp(tmp_path / "packages", "0.9.1")
     path = [str(tmp_path / "packages"), str(tmp_path / "site")]
-    assert find_support(path).problems == (
-        "yt-dlp-ejs 0.8.0 is not that of this yt-dlp; pip install yt-dlp-ejs==0.9.1",
+    assert find_support(path).summary == (
+        "not run: yt-dlp-ejs 0.8.0 is not that of this yt-dlp; pip install yt-dlp-ejs==0.9.1"
     )
     add_package(tmp_path / "packages", "yt_dlp_ejs", "0.9.3")
     assert find_support(path).is_available
@@ -83,7 +82,7 @@ def test_solver_and_yt_dlp_of_the_first_folder_are_compared(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("version", "problem"),
     [
-        ("deno 2.2.9", "Deno 2.2.9 is older than 2.3.0; pip install -U deno"),
+        ("deno 2.2.9", "Deno 2.2.9 is older than 2.3.0"),
         ("deno 1.46.3 (release)", "Deno 1.46.3 is older than 2.3.0"),
         ("something else", "does not start"),
         ("", "does not start"),
@@ -104,7 +103,7 @@ def test_other_runtimes_are_named_and_not_used(tmp_path: Path) -> None:
     found = find_support([])
     assert found.others == ("node",)
     assert not found.is_available
-    assert "not used: node" in found.summary
+    assert "(node cannot be used)" in found.summary
 
 
 def test_machine_without_a_sandbox_is_a_problem(
