@@ -7,7 +7,12 @@ import threading
 
 from yt_dlp.networking.exceptions import TransportError
 
-from agents.engine.javascript_support import DISABLED, JavaScriptSupport, javascript_support
+from agents.engine.javascript_support import (
+    DISABLED,
+    SANDBOX_MODULE,
+    JavaScriptSupport,
+    javascript_support,
+)
 from agents.engine.request_bounds import Deadline
 
 RUN_SECONDS_MAX = 20.0
@@ -77,7 +82,7 @@ def _run(deno: str, code: bytes, seconds: float) -> str:
 
 def _wait(deno: str, descriptors: list[int], seconds: float) -> int:
     program, output, errors = descriptors
-    launcher = ("-P", "-m", "agents.engine.javascript_sandbox", str(os.getpid()), deno)
+    launcher = ("-P", "-m", SANDBOX_MODULE, str(os.getpid()), deno)
     with subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, *launcher], stdin=program, stdout=output, stderr=errors
     ) as process:

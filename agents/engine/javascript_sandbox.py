@@ -2,7 +2,8 @@
 
 The program, on standard input, is code of a video platform's page. Deno gives it no permissions:
 no files, no network, no environment, no processes. The kernel's limits hold if Deno has a hole: no
-sockets, no other processes, bounded memory, processor time and output, and an end with the parent.
+sockets, no other processes, no files but the system's libraries, bounded memory, processor time and
+output, and an end with the parent.
 """
 
 import os
@@ -11,6 +12,7 @@ import resource
 import signal
 import sys
 
+from agents.engine.file_access import restrict_files
 from agents.engine.javascript_filter import MACHINES, build_filter
 from agents.engine.limits import die_with_parent, forbid_core_dumps, limit_memory
 from agents.media.confinement import install_filter
@@ -41,6 +43,12 @@ OPTIONS = (
     f"--v8-flags=--max-old-space-size={HEAP_MEGABYTES_MAX}",
 )
 
+READABLE = (
+    *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"),
+    *("/dev/null", "/dev/urandom", "/proc/self", "/sys/fs/cgroup"),
+)
+"""What Deno reads as it starts, beside its own file."""
+
 ENVIRONMENT = {
     "DENO_NO_UPDATE_CHECK": "1",
     "NO_COLOR": "1",
@@ -66,6 +74,7 @@ def main(parent: int, deno: str) -> None:
     os.chdir("/")
     if not install_filter(build_filter(MACHINES[platform.machine()])):
         sys.exit("the sandbox is not supported: the kernel has no seccomp")
+    restrict_files((os.path.realpath(deno), *READABLE))
     os.execve(deno, [deno, "run", *OPTIONS, "-"], ENVIRONMENT)  # noqa: S606 - the installed Deno
 
 

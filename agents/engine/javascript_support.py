@@ -27,6 +27,10 @@ INSTALL = "pip install 'clipmill[youtube]'"
 VERSION_SECONDS = 10.0
 """Timeout of ``deno --version``, which takes 30 ms."""
 
+SANDBOX_MODULE = "agents.engine.javascript_sandbox"
+PROBE_SECONDS = 20.0
+"""Timeout of a small program, which takes 0.1 s."""
+
 OTHER_RUNTIMES = ("node", "bun", "qjs")
 """Runtimes that yt-dlp supports, too. They are not used: their code may read files, or open
 connections, or both."""
@@ -87,6 +91,8 @@ def find_support(path: Sequence[str]) -> JavaScriptSupport:
         _solver_problem(solver, installed.get("yt-dlp-requires")),
     )
     problems = [each for each in found if each is not None]
+    if deno is not None and not problems and not starts_in_sandbox(deno):
+        problems = [(f"{deno} does not start in its sandbox", "")]
     return JavaScriptSupport(
         deno=deno,
         deno_version=None if version is None else ".".join(map(str, version)),
@@ -116,6 +122,22 @@ def _deno_version(deno: str) -> tuple[int, ...] | None:
         return None
     match = _VERSION.match(found.stdout.decode(errors="replace"))
     return None if match is None else tuple(map(int, match.groups()))
+
+
+def starts_in_sandbox(deno: str) -> bool:
+    """Return whether a program runs under all limits: on kernels and installations they differ."""
+    try:
+        found = subprocess.run(  # noqa: S603 - our own module
+            [sys.executable, "-P", "-m", SANDBOX_MODULE, str(os.getpid()), deno],
+            input=b"console.log(6 * 7);",
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return found.stdout == b"42\n"
 
 
 def _installed(path: Iterable[str]) -> dict[str, str]:

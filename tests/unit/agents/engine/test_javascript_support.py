@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.engine.javascript_support import find_support
+from agents.engine import javascript_support
+from agents.engine.javascript_support import find_support, starts_in_sandbox
 
 PATH = "/usr/bin:/bin"
 
@@ -13,6 +14,7 @@ def no_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Only what a test makes is found."""
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path / "scripts"))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setattr(javascript_support, "starts_in_sandbox", lambda _: True)
 
 
 def add_program(folder: Path, name: str, text: str = "", status: int = 0) -> Path:
@@ -96,6 +98,16 @@ def test_unusable_deno_is_a_problem(tmp_path: Path, version: str, problem: str) 
 def test_deno_that_cannot_be_executed_is_a_problem(tmp_path: Path) -> None:
     add_deno(tmp_path / "path").write_bytes(b"\x7fELF")
     assert "does not start" in find_support([]).problems[0]
+
+
+def test_deno_that_does_not_start_in_the_sandbox_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(javascript_support, "starts_in_sandbox", starts_in_sandbox)
+    deno = add_deno(tmp_path / "path")
+    add_package(tmp_path / "site", "yt_dlp_ejs", "0.8.0")
+    found = find_support([str(tmp_path / "site")])
+    assert found.problems == (f"{deno} does not start in its sandbox",)
 
 
 def test_other_runtimes_are_named_and_not_used(tmp_path: Path) -> None:
