@@ -22,7 +22,7 @@ PROGRAM_BYTES_MAX = 32 * 2**20
 ERROR_CHARACTERS_MAX = 300
 
 _lock = threading.Lock()
-"""One program per process: each takes 260 MB and a core."""
+"""One program per process: each takes 280 MB and a core."""
 
 
 class JavaScriptError(Exception):

@@ -18,7 +18,7 @@ from agents.engine.limits import die_with_parent, forbid_core_dumps, limit_memor
 from agents.media.confinement import install_filter
 
 MEMORY_BYTES_MAX = 2**30
-"""Private memory. V8 reserves 512 MB of it for machine code; a player of 2 MB needs 260 MB."""
+"""Private memory. V8 reserves 512 MB of it for machine code; a player of 2 MB needs 280 MB."""
 
 HEAP_MEGABYTES_MAX = 400
 
