@@ -69,6 +69,7 @@ class Download:
         sidecars: provides the sidecars.
         storage_guard: pauses the intake while the storage fails.
         context: the stage's.
+        unknown_hosts: ends the waits of a video that has its files.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class Download:
         *,
         storage_guard: StorageGuard,
         context: StageContext,
+        unknown_hosts: UnknownHosts,
     ) -> None:
         self._files = files
         self._index = index
         self._sidecars = sidecars
         self._storage_guard = storage_guard
         self._context = context
+        self._unknown_hosts = unknown_hosts
 
     async def work(self, event: SelectedVideo) -> StepOutcome:
         """Complete with the files, downloaded now or reused; or as expired at the deadline."""
@@ -129,6 +132,8 @@ class Download:
         if not all(each.reused and id_ in row for id_, each in provided.items()):
             new = {id_: _as_fetched(each) for id_, each in provided.items()}
             writes = (self._index.row_with(event, new, row, started),)
+        for ended in self._unknown_hosts.ends(event.video.key):
+            self._context.publish_best_effort(ended)
         settings = self._context.settings
         stored = (*files, *thumbnail.values(), *await self._sidecars.write(event))
         linked = tuple(replace(each, public_url=public_url(settings, each.uri)) for each in stored)
@@ -174,6 +179,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         remuxer = await stack.enter_async_context(open_remuxer())
         sweep_files(context)
         waits = stack.enter_context(follow_media_host_waits(context.shared_state))
+        unknown_hosts = UnknownHosts(waits)
         sources = SourceDownloader(
             Platforms.load(context.settings.platforms),
             fetchers,
@@ -183,7 +189,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             tracks=TrackFetcher(),
             segments=SegmentStore(settings.data_dir / "segments"),
             context=context,
-            unknown_hosts=UnknownHosts(waits),
+            unknown_hosts=unknown_hosts,
         )
         fetcher = FileFetcher(
             sources, storage, storage_guard=storage_guard, verifier=verifier, remuxer=remuxer
@@ -196,6 +202,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             SidecarProvider(files, storage),
             storage_guard=storage_guard,
             context=context,
+            unknown_hosts=unknown_hosts,
         )
         yield step_handler(NAME, SelectedVideo, work.work, context.shared_state)
 

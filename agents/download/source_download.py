@@ -161,8 +161,6 @@ class SourceDownloader:
             if not bound.expired():
                 raise
             raise _too_slow(limits) from None
-        for ended in self._unknown_hosts.ends(key):
-            self._context.publish_best_effort(ended)
         return downloaded
 
 

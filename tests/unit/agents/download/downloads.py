@@ -93,7 +93,9 @@ def make_download(
     probe: Probe | None = None,
     remuxer: Remux | None = None,
     storage_guard: StorageGuard | None = None,
+    waits: MediaHostWaits | None = None,
 ) -> Download:
+    unknown_hosts = UnknownHosts(waits or MediaHostWaits())
     storage_guard = storage_guard or StorageGuard(
         storage, context.intake, context.settings.download
     )
@@ -104,7 +106,7 @@ def make_download(
         tracks=TrackFetcher(sleep=no_wait),
         segments=SegmentStore(context.settings.data_dir / "segments"),
         context=context,
-        unknown_hosts=UnknownHosts(MediaHostWaits()),
+        unknown_hosts=unknown_hosts,
     )
     verifier = FileVerifier(probe)
     fetcher = FileFetcher(
@@ -122,4 +124,5 @@ def make_download(
         SidecarProvider(files, storage),
         storage_guard=storage_guard,
         context=context,
+        unknown_hosts=unknown_hosts,
     )
