@@ -32,7 +32,7 @@ def restrict_files(readable: Iterable[str]) -> bool:
     Open files stay usable. The process must not be able to gain privileges (no_new_privs).
 
     Args:
-        readable: files and folders that may be read and executed; missing ones are left out.
+        readable: files and folders that may be read and executed; missing and inaccessible ones are left out.
 
     Returns:
         Whether the kernel supports it.
@@ -54,7 +54,7 @@ def restrict_files(readable: Iterable[str]) -> bool:
 def _permit(libc: ctypes.CDLL, ruleset: int, path: str) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         return
     rights = _EXECUTE | _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)  # noqa: PTH112 - a text
     rule = _PathBeneath(rights, descriptor)
