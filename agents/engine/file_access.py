@@ -32,7 +32,8 @@ def restrict_files(readable: Iterable[str]) -> bool:
     Open files stay usable. The process must not be able to gain privileges (no_new_privs).
 
     Args:
-        readable: files and folders that may be read and executed; missing and inaccessible ones are left out.
+        readable: files and folders that may be read and executed; those that cannot be opened are
+            left out.
 
     Returns:
         Whether the kernel supports it.
