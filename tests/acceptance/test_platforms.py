@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import pytest_asyncio
 
-from agents.engine.javascript_support import javascript_support
 from tests.acceptance.client import PipelineClient
 from tests.pipeline_process import PipelineProcess
 from tests.site_settings import settings_of
@@ -109,7 +108,6 @@ async def test_post_becomes_a_playable_file(
     assert beeps(path) == pytest.approx(flashes(path), abs=0.04)
 
 
-@pytest.mark.skipif(not javascript_support().is_available, reason=javascript_support().summary)
 async def test_ciphered_video_becomes_a_file_with_the_program_of_the_player(
     client: PipelineClient,
 ) -> None:

@@ -1,6 +1,6 @@
 """Programs of pages in Deno's sandbox, and the challenges of YouTube's player.
 
-Needs Deno and yt-dlp-ejs, which `pip install clipmill[youtube]` brings.
+Deno and yt-dlp-ejs are among the requirements for development.
 """
 
 import asyncio
@@ -23,10 +23,6 @@ from schemas.video import Extraction
 from tests.integration.failure_samples import EngineHarness, engine_harness
 from tests.integration.sites import PLATFORMS, read
 from tests.standin.youtube import CHALLENGE, SIGNATURE
-
-pytestmark = pytest.mark.skipif(
-    not javascript_support().is_available, reason=javascript_support().summary
-)
 
 SOON_SECONDS = 5.0
 ENDLESS = "for (;;) {}"
@@ -52,6 +48,10 @@ def denos() -> list[psutil.Process]:
 def attempt(program: str) -> str:
     """Return a program that prints the result of an expression, or its error."""
     return f"try {{ console.log('done', {program}); }} catch (e) {{ console.log(String(e)); }}"
+
+
+def test_sandbox_is_supported() -> None:
+    assert javascript_support().problems == ()
 
 
 def test_output_of_a_program_is_returned(javascript: JavaScript) -> None:
