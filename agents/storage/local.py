@@ -26,7 +26,7 @@ from agents.storage.durability import make_directories, sync_directory, sync_fil
 from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import NO_DETAILS, PublishedFile
 from agents.storage.local_records import ensure_record, list_stem, read_record
-from agents.storage.names import FileIds, file_name, file_stem, with_extension
+from agents.storage.names import FileIds, extensions_of, file_name, file_stem, with_extension
 from agents.storage.post_paths import PostDetails, post_stem
 from agents.storage.workspaces import Workspaces
 from schemas.errors import ClipmillError, ErrorCode
@@ -195,11 +195,12 @@ class LocalStorage:
         return self._published(files), below
 
     def _find_newest(self, ids: FileIds, default: PurePosixPath) -> PublishedFile | None:
-        """Return the newest file of the default layout or the post's record, of any extension."""
+        """Return the newest file of the default layout or the post's record."""
         with map_file_errors(self._files):
             record = read_record(self._files, ids)
+            extensions = extensions_of(ids.format_id)
             stems = [default] if record is None else [default, post_stem(record, ids)]
-            paths = [path for stem in stems for path in list_stem(self._files / stem)]
+            paths = [path for stem in stems for path in list_stem(self._files / stem, extensions)]
         return max(self._published(paths), key=lambda each: each.published_at, default=None)
 
     def _published(self, paths: Iterable[Path]) -> list[PublishedFile]:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from agents.storage.durability import make_directories, sync_directory, sync_file
@@ -15,7 +16,6 @@ from agents.storage.post_paths import (
     record_name,
 )
 from schemas.path_template import PathTemplate
-from schemas.video import CONTAINERS
 
 
 def read_record(files: Path, ids: FileIds) -> PostRecord | None:
@@ -63,8 +63,8 @@ def ensure_record(
     return record
 
 
-def list_stem(stem: Path) -> list[Path]:
-    """Return the files that are a stem with an extension.
+def list_stem(stem: Path, extensions: Iterable[str]) -> list[Path]:
+    """Return the files that are a stem with one of the extensions.
 
     Their folder is not listed: it may hold any number of files.
 
@@ -73,7 +73,7 @@ def list_stem(stem: Path) -> list[Path]:
     """
     if not _exists(str(stem.parent)):
         return []
-    paths = (f"{stem}.{extension}" for extension in CONTAINERS)
+    paths = (f"{stem}.{extension}" for extension in extensions)
     return [Path(path) for path in paths if _exists(path)]
 
 
