@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from schemas.listing import LISTED_MAX
 from schemas.request import INTEGER_IDS, MaxBytes, Quality, RequestId, Sidecars
+from schemas.subtitles import SubtitleFormats, SubtitleLanguages
 
 AnyRequestId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=176, extra_json_schema=INTEGER_IDS)
@@ -46,6 +47,9 @@ class OptionChanges(
     degrade: bool | UnsetType = UNSET
     refresh: bool | UnsetType = UNSET
     sidecars: Sidecars | UnsetType = UNSET
+    subtitles: SubtitleLanguages | UnsetType = UNSET
+    automatic_subtitles: bool | UnsetType = UNSET
+    subtitle_formats: SubtitleFormats | UnsetType = UNSET
     embed_metadata: bool | UnsetType = UNSET
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | UnsetType | None = UNSET
 

@@ -23,6 +23,7 @@ from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.protocol import Assignment, JobFailed, JobFinished
 from agents.engine.request_bounds import Bounds, Deadline
 from agents.engine.results import add_cookies, cookies_for, to_json
+from agents.engine.subtitles import tolerate_failures, with_bounded_subtitles
 
 
 class JobRunner:
@@ -73,8 +74,10 @@ class JobRunner:
         add_cookies(jar, job.cookies)
         if hasattr(extractor, "facts"):
             extractor.facts = facts
+        session.ydl.params |= dict.fromkeys(_SUBTITLE_PARAMETERS, job.subtitles)
         repeat_initialization(extractor)
         result = read_entries(extractor.extract(job.url), job.entries_max, self._deadline)
+        result = with_bounded_subtitles(result, wanted=job.subtitles)
         return JobFinished(
             number=assignment.number,
             raw=to_json(result),
@@ -110,6 +113,7 @@ class _ExtractorSession:
         if name not in self._extractors:
             extractor = load_extractor(name)()
             self.ydl.add_info_extractor(extractor)
+            tolerate_failures(extractor)
             self._extractors[name] = extractor
         return self._extractors[name]
 
@@ -142,11 +146,17 @@ class _NullLogger:
     info = warning = error = debug
 
 
+_SUBTITLE_PARAMETERS = ("writesubtitles", "writeautomaticsub")
+"""Parameters of yt-dlp by which extractors look for subtitles."""
+
+
 def _parameters(proxy: str | None, request_seconds: float) -> dict[str, Any]:
     return {
         "cachedir": False,
         "check_formats": False,
         "color": "no_color",
+        # Otherwise YouTube lists every language in the translation of every other one.
+        "extractor_args": {"youtube": {"skip": ["translated_subs"]}},
         "extractor_retries": 0,
         "geo_bypass": False,
         "ignoreerrors": False,

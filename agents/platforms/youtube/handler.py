@@ -36,7 +36,8 @@ CAPABILITIES = Capabilities(
     name=NAME,
     page_hosts=LINKS.hosts,
     link_hosts=(),
-    media_hosts=(".googlevideo.com",),
+    # The second one serves the subtitles.
+    media_hosts=(".googlevideo.com", ".youtube.com"),
     extractors=("agents.platforms.youtube.page:YoutubeIE",),
     javascript=True,
 )

@@ -14,6 +14,7 @@ from agents.download.segments.store import SegmentStore
 from agents.download.sidecars import SidecarProvider
 from agents.download.source_download import Downloader, SourceDownloader
 from agents.download.storage_guard import StorageGuard
+from agents.download.subtitles import SubtitleProvider
 from agents.download.verification import FileVerifier
 from agents.media.facts import Answer, TrackFile
 from agents.media.prober import Probe
@@ -122,6 +123,7 @@ def make_download(
         files,
         index,
         SidecarProvider(files, storage),
+        SubtitleProvider(sources, index, storage),
         storage_guard=storage_guard,
         context=context,
         unknown_hosts=unknown_hosts,
