@@ -1,5 +1,6 @@
 """Subtitles through all stages, read by yt-dlp's extractors of Vimeo and X."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -12,6 +13,7 @@ import pytest_asyncio
 from tests.acceptance.client import Message, PipelineClient
 from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
+from tests.standin.youtube import short_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -125,12 +127,35 @@ async def test_further_language_is_read_from_the_page_without_the_video(
     assert third["files"][0]["uri"] == first["files"][0]["uri"]
 
 
+async def test_concurrent_requests_have_each_their_languages(client: PipelineClient) -> None:
+    languages = [["en"], ["de", "fr"], ["fr", "en"], []]
+    results = await asyncio.gather(
+        *(client.request(vimeo(8), options={"subtitles": each}) for each in languages)
+    )
+    found = [[file["language"][:2] for file in subtitles_of(each).values()] for each in results]
+    assert found == languages
+    assert client.request_counts(video_id("ok", serial=8))["page"] <= 2
+
+
 async def test_playlist_of_segments_becomes_a_file(client: PipelineClient) -> None:
     url = f"https://x.com/a/status/{video_id('ok', serial=4)}"
     options = {"subtitles": ["pt"], "subtitle_formats": ["srt"]}
     result = await client.request(url, options=options)
     assert result["status"] == "completed", result
     assert path_of(subtitles_of(result)["pt-BR.srt"]).read_text() == PORTUGUESE
+
+
+async def test_automatic_captions_show_each_line_once(client: PipelineClient) -> None:
+    url = f"https://youtu.be/{short_id(video_id('ok', serial=7))}"
+    options = {"subtitles": ["en", "nl"], "automatic_subtitles": True}
+    result = await client.request(url, options=options, seconds=60)
+    assert result["status"] == "completed", result
+    (file,) = subtitles_of(result).values()
+    assert (file["language"], file["automatic"]) == ("en", True)
+    assert path_of(file).read_text().splitlines()[3::3] == ["hello world", "next line"]
+    assert "empty" in missing_of(result)["nl"]
+    listed = [(each["language"], each["automatic"]) for each in result["video"]["subtitles"]]
+    assert listed == [("nl", False), ("en", True)]
 
 
 async def test_info_lists_the_subtitles_of_the_page(client: PipelineClient) -> None:

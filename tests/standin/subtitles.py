@@ -41,6 +41,24 @@ STREAM_FILES = {
 }
 """Files beside the HLS of other sites."""
 
+ROLLING = """WEBVTT
+Kind: captions
+
+00:00:00.500 --> 00:00:02.000 align:start position:0%
+hello<00:00:01.000><c> world</c>
+
+00:00:02.000 --> 00:00:02.010 align:start position:0%
+hello world
+
+00:00:02.010 --> 00:00:04.000 align:start position:0%
+hello world
+next<00:00:03.000><c> line</c>
+
+00:00:04.000 --> 00:00:04.010 align:start position:0%
+next line
+"""
+"""Captions of speech recognition: each line is shown a second time above the next one."""
+
 VTT = b"""WEBVTT
 
 STYLE

@@ -17,6 +17,7 @@ from tests.standin.posts import DURATION_SECONDS, Post
 from tests.standin.scenarios import Case
 from tests.standin.site_answers import answer_page, html_reply, json_reply
 from tests.standin.streams import stream_address
+from tests.standin.subtitles import ROLLING
 from tests.standin.switches import Switches
 from tests.standin.wire import Reply, Request, text_reply
 
@@ -50,6 +51,30 @@ RELATED = {
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _CHARACTERS = 11
+CAPTIONS = {
+    "captionTracks": [
+        {
+            "baseUrl": "https://www.youtube.com/api/timedtext?lang=nl",
+            "vssId": ".nl",
+            "languageCode": "nl",
+            "name": {"simpleText": "Dutch"},
+            "isTranslatable": True,
+        },
+        {
+            "baseUrl": "https://www.youtube.com/api/timedtext?lang=en&kind=asr",
+            "vssId": "a.en",
+            "languageCode": "en",
+            "kind": "asr",
+            "name": {"simpleText": "English (auto-generated)"},
+            "isTranslatable": True,
+        },
+    ],
+    "translationLanguages": [
+        {"languageCode": code, "languageName": {"simpleText": code}} for code in ("de", "en")
+    ],
+}
+"""Subtitles of the author in Dutch, and of speech recognition in English with a translation."""
+
 _REASONS = {
     "missing": ("ERROR", "Video unavailable"),
     "private": ("LOGIN_REQUIRED", "Private video"),
@@ -77,6 +102,9 @@ def _video_id(code: str) -> str:
 
 def answer(request: Request, switches: Switches) -> Reply | None:
     """The reply to a request for a page or to the API."""
+    if request.path == "/api/timedtext":
+        # Without a token YouTube answers with nothing to some clients.
+        return text_reply(200, ROLLING if "kind" in request.query else "")
     if static := _static(request.path):
         return static
     if request.path != "/youtubei/v1/player":
@@ -119,6 +147,7 @@ def _player(post: Post, case: Case, code: str, client: str) -> Reply:
     is_ciphered = case_of_id(post.video_id).scenario.name == "ciphered"
     if status == "OK" and client == (CIPHER_CLIENT if is_ciphered else CLIENT):
         answer["streamingData"] = _ciphered(_files()) if is_ciphered else _files()
+        answer["captions"] = {"playerCaptionsTracklistRenderer": CAPTIONS}
     return json_reply(answer)
 
 

@@ -15,7 +15,7 @@ from agents.download import subtitles as module
 from agents.download.bounded_gather import background_task
 from agents.download.file_index import TABLE
 from agents.download.storage_guard import StorageGuard
-from agents.download.subtitles import BYTES_MAX, FAILURES_MAX
+from agents.download.subtitle_job import BYTES_MAX, FAILURES_MAX
 from agents.network.answers import too_large
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.network.resource import FetchedResource, Write
