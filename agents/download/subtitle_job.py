@@ -22,6 +22,7 @@ from schemas.files import StoredFile
 from schemas.redaction import redact
 from schemas.subtitles import SUBTITLE_TYPES, SubtitleFormat, SubtitleSource
 from schemas.video import SelectedSource, VideoFormat
+from streams.observability.metrics import BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -154,10 +155,12 @@ class SubtitleJob:
             total_seconds=min(self._task.limits.total_seconds, SECONDS),
         )
         try:
-            return await self._sources.download_subtitles(source, self._task, limits)
+            bodies = await self._sources.download_subtitles(source, self._task, limits)
         except ClipmillError as error:
             self._failures += error.code in OUTAGES
             raise
+        BYTES.labels(self._task.event.video.platform).inc(sum(map(len, bodies)))
+        return bodies
 
     async def _publish(
         self, source: SubtitleSource, cues: tuple[Cue, ...], extension: SubtitleFormat

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from agents.engine.subtitles import (
     KEYS,
@@ -12,7 +11,8 @@ from agents.engine.subtitles import (
     ORIGINAL,
     TEXT_CHARACTERS_MAX,
 )
-from agents.platforms.fields import Fields, decode_raw, https_url, text
+from agents.platforms.fields import Fields, decode_raw, text
+from agents.platforms.formats import fetchable_url
 from schemas.subtitles import SubtitleSource, SubtitleTrack
 from schemas.video import Extraction
 
@@ -76,7 +76,7 @@ def _source(
 ) -> SubtitleSource | None:
     is_generated = name.endswith(_GENERATED)
     language = _clean(name.removesuffix(_GENERATED)).replace("_", "-")
-    content, url = entry.get("data"), https_url(_as_https(entry), "url")
+    content, url = entry.get("data"), fetchable_url(entry.get("url"))
     if not isinstance(content, str) or len(content) > TEXT_CHARACTERS_MAX:
         content = None
     if not 0 < len(language) <= LANGUAGE_CHARACTERS_MAX or not (content or entry.get("url")):
@@ -95,9 +95,3 @@ def _source(
 
 def _clean(name: str) -> str:
     return _UNUSED_SIGNS.sub("", name).strip()
-
-
-def _as_https(entry: Fields) -> dict[str, Any]:
-    """Return the entry with http replaced by https: nothing is fetched unencrypted."""
-    url = entry.get("url")
-    return {"url": re.sub(r"^http://", "https://", url)} if isinstance(url, str) else {}

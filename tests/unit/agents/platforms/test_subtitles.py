@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agents.engine.subtitles import with_bounded_subtitles
 from agents.platforms.subtitles import read_subtitles, tracks_of
+from schemas.codec import decode, encode
 from schemas.subtitles import SubtitleSource
 from schemas.video import EngineVersions, Extraction
 
@@ -61,9 +62,25 @@ def test_address_that_is_no_https_url_is_known_as_missing(url: str) -> None:
     assert (found.url, found.text) == (None, None)
 
 
-def test_plain_http_is_replaced() -> None:
-    (found,) = read(subtitles={"en": [{"url": "http://a.example/1"}]})
-    assert found.url == "https://a.example/1"
+@pytest.mark.parametrize(
+    ("url", "fetched"),
+    [
+        ("http://a.example/1", "https://a.example/1"),
+        (" https://a.example/a b.vtt", "https://a.example/a%20b.vtt"),
+        ("https://a.example/\u00fc", "https://a.example/%C3%BC"),
+    ],
+)
+def test_address_is_encoded_and_encrypted(url: str, fetched: str) -> None:
+    (found,) = read(subtitles={"en": [{"url": url}]})
+    assert found.url == fetched
+
+
+def test_extraction_of_an_earlier_release_has_no_subtitles() -> None:
+    fields = msgspec.json.decode(encode(extraction(subtitles={"en": [{"url": URL}]})))
+    del fields["subtitles"]
+    earlier = decode(msgspec.json.encode(fields), Extraction)
+    assert not earlier.subtitles
+    assert read_subtitles(earlier) == ()
 
 
 def test_generated_subtitles_of_vimeo_are_automatic() -> None:
