@@ -41,8 +41,8 @@ def with_bounded_subtitles(result: Any, *, wanted: bool) -> Any:
     if not isinstance(result, dict):
         return result
     reduced = {name: value for name, value in result.items() if name not in KEYS}
-    if isinstance(result.get("entries"), list):
-        entries = result["entries"]
+    entries = result.get("entries")
+    if isinstance(entries, list | tuple):
         reduced["entries"] = [with_bounded_subtitles(each, wanted=False) for each in entries]
     return {**reduced, **_bounded(result)} if wanted else reduced
 

@@ -22,9 +22,10 @@ def kept(subtitles: Any = None, captions: Any = None) -> dict[str, Any]:
 
 def test_subtitles_that_are_not_wanted_are_dropped() -> None:
     fields = {"id": "1", "subtitles": {"en": [{"url": URL}]}, "automatic_captions": {}}
-    entries = {"_type": "playlist", "entries": [fields, None]}
     assert with_bounded_subtitles(fields, wanted=False) == {"id": "1"}
-    assert with_bounded_subtitles(entries, wanted=True)["entries"] == [{"id": "1"}, None]
+    for entries in ([fields, None], (fields, None)):
+        post = {"_type": "playlist", "entries": entries}
+        assert with_bounded_subtitles(post, wanted=True)["entries"] == [{"id": "1"}, None]
 
 
 @pytest.mark.parametrize(
