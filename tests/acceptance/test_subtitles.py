@@ -171,3 +171,18 @@ async def test_invalid_language_is_rejected_by_its_path(client: PipelineClient) 
     result = await client.request(vimeo(6), options={"subtitles": ["en", "../en"]})
     assert result["status"] == "rejected"
     assert "$.options.subtitles[1]" in json.dumps(result["error"])
+
+
+async def test_subtitles_of_a_template_survive_a_kill(tmp_path: Path) -> None:
+    template = "{author}/{title:.40} [{platform} {id}].{format}.{ext}"
+    async with PipelineProcess(tmp_path, CLIPMILL_STORAGE__PATH_TEMPLATE=template) as pipeline:
+        client = PipelineClient(pipeline)
+        worker = await pipeline.start_worker("all")
+        first = await client.request(vimeo(9), options={"subtitles": ["en"]})
+        worker.kill()
+        await pipeline.start_worker("all")
+        second = await client.request(vimeo(9), options={"subtitles": ["en", "de"]}, seconds=60)
+    assert list(subtitles_of(second)) == ["en-US.vtt", "de.vtt"]
+    assert [file["reused"] for file in second["files"]] == [True, True, False]
+    assert [file["uri"] for file in second["files"][:2]] == [each["uri"] for each in first["files"]]
+    assert path_of(second["files"][2]).name.endswith("[vimeo 7000000000000000009].http-720p.de.vtt")
