@@ -27,7 +27,9 @@ from schemas.results import PublishedResult, Result
 from schemas.signals import (
     AccountState,
     BreakerState,
+    CacheState,
     CancelSignal,
+    EngineState,
     IntakeSignal,
     RateState,
     RefreshSignal,
@@ -187,6 +189,18 @@ ACCOUNT_STATE = Message(
     kind=AccountState,
     examples=(examples.ACCOUNT_STATE,),
 )
+CACHE_STATE = Message(
+    name="cache-state",
+    summary="The caches of a stage in one worker.",
+    kind=CacheState,
+    examples=(examples.CACHE_STATE,),
+)
+ENGINE_STATE = Message(
+    name="engine-state",
+    summary="The extraction engine of one worker.",
+    kind=EngineState,
+    examples=(examples.ENGINE_STATE,),
+)
 CANCEL_SIGNAL = Message(
     name="cancel-signal",
     summary="A request or a batch is cancelled.",
@@ -234,6 +248,8 @@ MESSAGES: tuple[Message, ...] = (
     BREAKER_STATE,
     RATE_STATE,
     ACCOUNT_STATE,
+    CACHE_STATE,
+    ENGINE_STATE,
     CANCEL_SIGNAL,
     REFRESH_SIGNAL,
     INTAKE_SIGNAL,
