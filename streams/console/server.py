@@ -16,12 +16,15 @@ from streams.console.api.jobs import JobApi
 from streams.console.api.library import LibraryApi
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
+from streams.console.api.settings import SettingsApi
 from streams.console.api.signals import SignalApi
 from streams.console.api.topics import TopicApi
+from streams.console.api.workers import WorkerApi
 from streams.console.errors import CallError, as_call_error
 from streams.console.headers import complete
 from streams.console.health.facts import FactsReader
 from streams.console.pages.breakers import BreakerPages
+from streams.console.pages.caches import CachePages
 from streams.console.pages.deadletters import DeadLetterPages
 from streams.console.pages.error_codes import ErrorCodePages
 from streams.console.pages.failures import FailurePages
@@ -42,6 +45,7 @@ from streams.console.pages.submit import SubmitPages
 from streams.console.services import Services
 from streams.errors import OperatorError
 from streams.observability.http_server import host_and_port
+from streams.settings.effective import effective_settings
 
 STATIC = Path(__file__).with_name("static")
 
@@ -78,6 +82,8 @@ def build_console(services: Services) -> web.Application:
     router = application.router
     events = EventApi(services)
     facts = FactsReader(services)
+    # At the start: the file may have changed since, its values in use have not.
+    settings_in_use = effective_settings(services.settings)
     application.on_shutdown.append(events.close)
     for module in (
         RequestApi(services),
@@ -87,10 +93,13 @@ def build_console(services: Services) -> web.Application:
         SignalApi(services),
         LibraryApi(services),
         TopicApi(services),
+        WorkerApi(services),
+        SettingsApi(settings_in_use),
         HealthApi(services, facts),
         DocumentApi(),
         OverviewPages(facts, renderer),
         BreakerPages(services, renderer),
+        CachePages(services, renderer),
         FailurePages(services, renderer),
         RequestPages(services, renderer),
         SearchPages(services),
@@ -102,7 +111,7 @@ def build_console(services: Services) -> web.Application:
         LibraryPages(services, renderer),
         PipelinePages(services, renderer),
         FilePages(services),
-        SettingsPages(services, renderer),
+        SettingsPages(settings_in_use, renderer),
         ErrorCodePages(renderer),
         ReferencePages(renderer),
         LoginPages(rules, renderer),

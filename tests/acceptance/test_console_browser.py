@@ -34,7 +34,18 @@ PAGES_OF_A_KIND = 3
 SOON_MILLISECONDS = 30_000.0
 
 OWN_PAGES = {
-    *("", "api", "breakers", "cancel", "codes", "deadletter", "deadletters", "failures", "job"),
+    *(
+        "",
+        "api",
+        "breakers",
+        "caches",
+        "cancel",
+        "codes",
+        "deadletter",
+        "deadletters",
+        "failures",
+        "job",
+    ),
     *("jobs", "library", "new-job", "open-breaker", "overview", "pipeline", "replay", "request"),
     *("reset-breaker", "retry", "settings", "submit"),
 }

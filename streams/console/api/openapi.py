@@ -18,8 +18,10 @@ from streams.console.api import (
     job_operations,
     library_operations,
     request_operations,
+    setting_operations,
     signal_operations,
     topic_operations,
+    worker_operations,
 )
 from streams.console.api.operations import Body, Operation, Parameter
 from streams.console.api.shapes import Error
@@ -33,6 +35,8 @@ DECLARED: tuple[tuple[Operation, ...], ...] = (
     signal_operations.OPERATIONS,
     library_operations.OPERATIONS,
     topic_operations.OPERATIONS,
+    worker_operations.OPERATIONS,
+    setting_operations.OPERATIONS,
     health_operations.OPERATIONS,
     document_operations.OPERATIONS,
 )

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from schemas.signals import AccountState, BreakerState, IntakeSignal, RateState
+from schemas.signals import AccountState, BreakerState, EngineState, IntakeSignal, RateState
 from streams.console.dead_letters import DeadLetters
 from streams.console.errors import CallError
 from streams.console.health.lag import LagReport
-from streams.console.health.shared_states import accounts, breakers, pauses, rates
+from streams.console.health.shared_states import accounts, breakers, engines, pauses, rates
 from streams.console.services import Services
 from streams.history.rows import RequestFilter
 from streams.history.statistics import (
@@ -78,6 +78,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     breakers: tuple[BreakerState, ...]
     rates: tuple[RateState, ...]
     accounts: tuple[AccountState, ...]
+    engines: tuple[EngineState, ...]
     pauses: Mapping[str, IntakeSignal]
     dead_letters: DeadLetterCounts
 
@@ -107,16 +108,18 @@ class FactsReader:
 
 async def _read_facts(services: Services) -> Facts:
     now = time.time()
+    moment = datetime.fromtimestamp(now, UTC)
     state = services.shared_state
     return Facts(
-        now=datetime.fromtimestamp(now, UTC),
+        now=moment,
         history=await asyncio.to_thread(read_history, services.store, now),
         lag=await services.lag.read(),
         stages=tuple(each.name for each in services.stages),
         delaying=frozenset(each.name for each in services.stages if each.due is not None),
         breakers=breakers(state),
         rates=rates(state),
-        accounts=accounts(state, datetime.fromtimestamp(now, UTC)),
+        accounts=accounts(state, moment),
+        engines=engines(state, moment),
         pauses=pauses(state),
         dead_letters=await asyncio.to_thread(count_dead_letters, services.dead_letters),
     )

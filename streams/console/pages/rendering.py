@@ -21,6 +21,7 @@ NAVIGATION = (
     ("jobs", "Jobs"),
     ("deadletters", "Dead letters"),
     ("breakers", "Breakers"),
+    ("caches", "Caches"),
     ("pipeline", "Pipeline"),
     ("settings", "Settings"),
     ("api", "API"),

@@ -192,10 +192,15 @@ def stage_lag(stage: Stage, lag: int = 0, members: int = 1, **fields: Any) -> St
 
 
 def services(
-    store: HistoryStore, jobs: JobStore, *, read: Reader = read_idle_cluster, **console: Any
+    store: HistoryStore,
+    jobs: JobStore,
+    *,
+    read: Reader = read_idle_cluster,
+    settings: Settings | None = None,
+    **console: Any,
 ) -> Services:
     """Return the services of a console with these settings, and this reader of the cluster."""
-    settings = Settings(console=ConsoleSettings(**console))
+    settings = settings or Settings(console=ConsoleSettings(**console))
     dead_letters = RecordingDeadLetters(settings)
     stages = load_stages()
     return Services(
