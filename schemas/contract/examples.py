@@ -13,6 +13,7 @@ from schemas.commands import (
     Command,
     OpenBreaker,
     OptionChanges,
+    RecordOrder,
     Refresh,
     ResetBreaker,
     ResumeStage,
@@ -102,6 +103,13 @@ COMMANDS: tuple[Command, ...] = (
     OpenBreaker(breaker="tiktok:extract:direct", by="ann"),
     ResetBreaker(breaker="tiktok:extract:direct", by="ann"),
     ResumeStage(stage="download", by="ann"),
+    RecordOrder(
+        order="retry_all",
+        subject="5f0c9a3e1b7d2468",
+        count=300,
+        note="error=content.not_found",
+        by="ann",
+    ),
 )
 
 _JOB = Job(

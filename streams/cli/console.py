@@ -66,6 +66,7 @@ async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address:
                 pipeline,
                 stages,
                 lag,
+                follower.orders_problem,
             ),
         ) as url,
         stop_signal() as stopped,

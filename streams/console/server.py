@@ -14,6 +14,7 @@ from streams.console.api.events import EventApi
 from streams.console.api.health import HealthApi
 from streams.console.api.jobs import JobApi
 from streams.console.api.library import LibraryApi
+from streams.console.api.orders import OrderApi
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
 from streams.console.api.settings import SettingsApi
@@ -32,6 +33,7 @@ from streams.console.pages.files import FilePages
 from streams.console.pages.jobs import JobPages
 from streams.console.pages.library import LibraryPages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
+from streams.console.pages.orders import OrderPages
 from streams.console.pages.overview import OverviewPages
 from streams.console.pages.pipeline import PipelinePages
 from streams.console.pages.reference import ReferencePages
@@ -88,6 +90,7 @@ def build_console(services: Services) -> web.Application:
     for module in (
         RequestApi(services),
         JobApi(services),
+        OrderApi(services),
         events,
         DeadLetterApi(services),
         SignalApi(services),
@@ -106,6 +109,7 @@ def build_console(services: Services) -> web.Application:
         RequestPage(services, renderer),
         SubmitPages(services, renderer),
         JobPages(services, renderer),
+        OrderPages(services, renderer),
         DeadLetterPages(services, renderer),
         ReplayPages(services, renderer),
         LibraryPages(services, renderer),

@@ -46,7 +46,17 @@ OWN_PAGES = {
         "failures",
         "job",
     ),
-    *("jobs", "library", "new-job", "open-breaker", "overview", "pipeline", "replay", "request"),
+    *(
+        "jobs",
+        "library",
+        "new-job",
+        "open-breaker",
+        "orders",
+        "overview",
+        "pipeline",
+        "replay",
+        "request",
+    ),
     *("reset-breaker", "retry", "settings", "submit"),
 }
 """The least that the crawl has to find."""

@@ -17,6 +17,7 @@ from streams.console.api import (
     health_operations,
     job_operations,
     library_operations,
+    order_operations,
     request_operations,
     setting_operations,
     signal_operations,
@@ -30,6 +31,7 @@ from streams.console.pages.login import SESSION_COOKIE
 DECLARED: tuple[tuple[Operation, ...], ...] = (
     request_operations.OPERATIONS,
     job_operations.OPERATIONS,
+    order_operations.OPERATIONS,
     event_operations.OPERATIONS,
     dead_letter_operations.OPERATIONS,
     signal_operations.OPERATIONS,

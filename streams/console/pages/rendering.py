@@ -19,6 +19,7 @@ NAVIGATION = (
     ("library", "Library"),
     ("failures", "Failures"),
     ("jobs", "Jobs"),
+    ("orders", "Orders"),
     ("deadletters", "Dead letters"),
     ("breakers", "Breakers"),
     ("caches", "Caches"),

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from schemas.codec import decode
-from schemas.commands import Command
+from schemas.commands import Command, RecordOrder
 from schemas.deadletters import DeadLetterStatus
 from streams.client import RequestProducer
 from streams.cluster.inspection import ClusterState, GroupMember, GroupState
@@ -79,13 +79,15 @@ class RecordingProducer(RequestProducer):
 
     Attributes:
         requests: the bodies.
-        commands: the commands.
+        commands: the commands, without recorded orders.
+        orders: the recorded orders.
         error: raised instead, when set.
     """
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.commands: list[Command] = []
+        self.orders: list[RecordOrder] = []
         self.error: Exception | None = None
 
     async def publish(self, bodies: Sequence[bytes]) -> None:
@@ -96,7 +98,8 @@ class RecordingProducer(RequestProducer):
     async def send_command(self, *commands: Command) -> None:
         if self.error is not None:
             raise self.error
-        self.commands += commands
+        self.orders += [each for each in commands if isinstance(each, RecordOrder)]
+        self.commands += [each for each in commands if not isinstance(each, RecordOrder)]
 
 
 class RecordingDeadLetters(DeadLetters):
@@ -197,6 +200,7 @@ def services(
     *,
     read: Reader = read_idle_cluster,
     settings: Settings | None = None,
+    orders_problem: str | None = None,
     **console: Any,
 ) -> Services:
     """Return the services of a console with these settings, and this reader of the cluster."""
@@ -213,6 +217,7 @@ def services(
         Pipeline(settings.kafka, read),
         stages,
         LagReader(FixedLag({each.name: stage_lag(each) for each in stages})),
+        orders_problem,
     )
 
 
