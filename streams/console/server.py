@@ -80,12 +80,16 @@ def build_console(services: Services) -> web.Application:
             complete(request, response, is_cached=_is_static(request))
         return response
 
+    async def compile_templates(_application: web.Application) -> None:
+        renderer.compile_all()
+
     application = web.Application(middlewares=[guard], client_max_size=BODY_BYTES_MAX)
     router = application.router
     events = EventApi(services)
     facts = FactsReader(services)
     # At the start: the file may have changed since, its values in use have not.
     settings_in_use = effective_settings(services.settings)
+    application.on_startup.append(compile_templates)
     application.on_shutdown.append(events.close)
     for module in (
         RequestApi(services),

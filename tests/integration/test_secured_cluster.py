@@ -367,14 +367,14 @@ async def _measured(kafka: KafkaSettings, stages: Sequence[Stage]) -> Mapping[st
     async with asyncio.timeout(20):
         while True:
             with suppress(ClusterUnavailableError):
-                return await measure_lag(kafka, stages, Pipeline(kafka))
+                return await measure_lag(kafka, stages, Pipeline(kafka, stages))
             await asyncio.sleep(0.1)
 
 
 async def test_missing_acls_of_the_lag_are_named(cluster: SecuredBroker) -> None:
     kafka = KafkaSettings.model_validate(password(cluster, sasl_username="asker"))
     with pytest.raises(MissingAclError, match=r"DESCRIBE on group .*clipmill\.download"):
-        await measure_lag(kafka, load_stages(), Pipeline(kafka))
+        await measure_lag(kafka, load_stages(), Pipeline(kafka, load_stages()))
 
 
 async def test_no_acl_is_missing_without_an_authorizer(open_cluster: tuple[str, str]) -> None:

@@ -110,10 +110,15 @@ async def _read_facts(services: Services) -> Facts:
     now = time.time()
     moment = datetime.fromtimestamp(now, UTC)
     state = services.shared_state
+    history, lag, dead_letters = await asyncio.gather(
+        asyncio.to_thread(read_history, services.store, now),
+        services.lag.read(),
+        asyncio.to_thread(count_dead_letters, services.dead_letters),
+    )
     return Facts(
         now=moment,
-        history=await asyncio.to_thread(read_history, services.store, now),
-        lag=await services.lag.read(),
+        history=history,
+        lag=lag,
         stages=tuple(each.name for each in services.stages),
         delaying=frozenset(each.name for each in services.stages if each.due is not None),
         breakers=breakers(state),
@@ -121,7 +126,7 @@ async def _read_facts(services: Services) -> Facts:
         accounts=accounts(state, moment),
         engines=engines(state, moment),
         pauses=pauses(state),
-        dead_letters=await asyncio.to_thread(count_dead_letters, services.dead_letters),
+        dead_letters=dead_letters,
     )
 
 

@@ -214,7 +214,7 @@ def services(
         RecordingProducer(),
         SharedState(),
         dead_letters,
-        Pipeline(settings.kafka, read),
+        Pipeline(settings.kafka, stages, read),
         stages,
         LagReader(FixedLag({each.name: stage_lag(each) for each in stages})),
         orders_problem,
