@@ -13,6 +13,9 @@ import msgspec
 from schemas.codec import MalformedMessageError, decode
 from schemas.commands import Cancel, Command, RecordOrder, Retry
 from streams.client import command_key
+from streams.envelope import open_envelope
+from streams.records import Incoming
+from streams.topics import COMMANDS
 
 LATEST_SECONDS = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 """Clients set the times of records; a later one has no RFC 3339."""
@@ -50,11 +53,20 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 def order_of(record: Any) -> Order | None:
     """Return the order of a record of the commands; None for one that the service rejects."""
+    at = min(max(record.timestamp / 1_000, 0.0), LATEST_SECONDS)
+    incoming = Incoming(
+        topic=COMMANDS.name,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+        timestamp=at,
+    )
     try:
-        command: Command = decode(record.value or b"", Command)  # type: ignore[arg-type]
+        command: Command = decode(open_envelope(incoming).data, Command)  # type: ignore[arg-type]
     except MalformedMessageError:
         return None
-    at = min(max(record.timestamp / 1_000, 0.0), LATEST_SECONDS)
     place = f"{record.partition}-{record.offset}"
     kind = str(command.__struct_config__.tag)
     if isinstance(command, RecordOrder):

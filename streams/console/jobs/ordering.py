@@ -18,13 +18,13 @@ async def create_job(services: Services, order: JobOrder) -> BulkJob:
         CallError: 409, it applies to no request, or to more than the user has confirmed.
         BrokerTimeoutError: Kafka did not acknowledge the record in time.
     """
-    job = await asyncio.to_thread(plan_job, services.store, order, time.time())
+    job, number = await asyncio.to_thread(plan_job, services.store, order, time.time())
     await record_order(
         services.producer,
         "retry_all" if job.command == "retry" else "cancel_all",
         job.by,
         subject=job.id,
-        count=job.total,
+        count=number,
         note=text_of({**job.filter_texts, **job.option_texts}),
     )
     await asyncio.to_thread(services.jobs.add, job)

@@ -67,8 +67,8 @@ def find_matches(
     )
 
 
-def plan_job(history: HistoryStore, order: JobOrder, now: float) -> BulkJob:
-    """Return the job of an order.
+def plan_job(history: HistoryStore, order: JobOrder, now: float) -> tuple[BulkJob, int]:
+    """Return the job of an order, and the number of requests that its command applies to.
 
     Raises:
         CallError: 409, it applies to no request, or to more than the user has confirmed.
@@ -83,7 +83,7 @@ def plan_job(history: HistoryStore, order: JobOrder, now: float) -> BulkJob:
             f"{order.command} applies to {number} requests by now, and {order.expected} were "
             f"expected; confirm {number}"
         )
-    return BulkJob(
+    job = BulkJob(
         id=new_id(),
         command=order.command,
         wanted=order.wanted,
@@ -95,6 +95,7 @@ def plan_job(history: HistoryStore, order: JobOrder, now: float) -> BulkJob:
         created_at=now,
         updated_at=now,
     )
+    return job, number
 
 
 def _start(until: float) -> Cursor:

@@ -36,7 +36,7 @@ API: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "cancel all": (
         "jobs",
         {"command": "cancel", "filter": {}},
-        {"order": "cancel_all", "count": 3, "note": ""},
+        {"order": "cancel_all", "count": 1, "note": ""},
     ),
     "replay": (
         "replay",

@@ -27,6 +27,8 @@ class Record:
     partition: int = 1
     offset: int = 7
     timestamp: int = 5_000
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def order(**fields: Any) -> Order | None:
@@ -99,6 +101,20 @@ def test_command_is_an_order_of_its_author(
 
 def test_every_command_is_an_order() -> None:
     assert None not in [order_of(Record(encode(each))) for each in COMMANDS]
+
+
+def test_command_in_a_structured_cloud_event_is_an_order() -> None:
+    event = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "shop",
+        "type": "cancel",
+        "data": {"command": "cancel", "request_id": "r", "by": "ann"},
+    }
+    headers = (("content-type", b"application/cloudevents+json"),)
+    found = order_of(Record(encode(event), headers=headers))
+    assert found is not None
+    assert (found.order, found.subject, found.by) == ("cancel", "r", "ann")
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{", b"{}", b'{"command": "stop"}', b"\xff"])

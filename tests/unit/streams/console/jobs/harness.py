@@ -63,7 +63,7 @@ class JobHarness:
 
     def create(self, command: str, wanted: RequestFilter | None = None, **order: Any) -> BulkJob:
         values = {"command": command, "wanted": wanted or RequestFilter(), "by": "ann", **order}
-        job = plan_job(self.history, JobOrder(**values), NOW)
+        job, _ = plan_job(self.history, JobOrder(**values), NOW)
         self.jobs.add(job)
         return job
 
