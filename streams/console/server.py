@@ -71,7 +71,7 @@ def build_console(services: Services) -> web.Application:
     """Return the application."""
     settings = services.settings.console
     rules = AccessRules.of(settings)
-    renderer = Renderer(read_only=settings.read_only, has_login=rules.token is not None)
+    renderer = Renderer(read_only=settings.read_only, has_login=bool(rules.tokens))
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
