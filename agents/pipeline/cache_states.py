@@ -18,6 +18,9 @@ from streams.stage import StageContext
 
 KIND = "caches.changed.v1"
 
+STARTED_AT = datetime.now(UTC)
+"""Start of the counters: they are of the process, and outlive a restart of the stage."""
+
 LEVELS = ("front", "memory", "table", "shared", "storage")
 """All levels, in the order of the look-ups."""
 
@@ -26,13 +29,12 @@ _FIELDS = {"hit": "hits", "miss": "misses", "stale": "stale"}
 
 def publish_cache_states(stage: str, context: StageContext) -> None:
     """Schedule the publication of the caches of a stage."""
-    started_at = datetime.now(UTC)
 
     def read(now: datetime) -> CacheState:
         return CacheState(
             stage=stage,
             worker=context.worker,
-            started_at=started_at,
+            started_at=STARTED_AT,
             caches=read_figures(stage),
             at=now,
         )
@@ -42,7 +44,7 @@ def publish_cache_states(stage: str, context: StageContext) -> None:
 
 
 def read_figures(stage: str) -> tuple[CacheFigures, ...]:
-    """Return the caches of a stage by name; 100 us."""
+    """Return the caches of a stage by name; 0.2 ms."""
     levels: dict[str, dict[str, CacheLevelState]] = defaultdict(dict)
     for metric, field in ((CACHE_ENTRIES, "entries"), (CACHE_BYTES, "bytes")):
         for labels, value in _samples(metric, stage):
