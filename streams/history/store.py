@@ -253,7 +253,9 @@ class HistoryStore:
             for number, *values in self.select(query, (after, limit))
         ]
 
-    def select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def select(
+        self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Return the rows of a query of this package."""
         return self._file.rows(query, values)
 
