@@ -63,7 +63,7 @@ docs: $(READY)  ## The documentation as a site in build/docs, without network. W
 bench: $(KAFKA)  ## Measurements, each beside its reference in the same run.
 	$(BIN)/python -m benchmarks
 
-bench-peers: $(KAFKA) $(PEERS)  ## Beside bare aiokafka and Quix Streams, and uploads beside boto3, in one run each.
+bench-peers: $(KAFKA) $(PEERS)  ## Beside bare aiokafka, FastStream and Quix Streams, and uploads beside boto3, in one run each.
 	$(BIN)/python -m benchmarks.peers $(PEERS)/bin/python
 	$(BIN)/python -m benchmarks.storage $(PEERS)/bin/python
 

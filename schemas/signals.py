@@ -17,9 +17,10 @@ RATE = "rate/"
 ACCOUNT = "account/"
 CACHE = "cache/"
 ENGINE = "engine/"
+MEDIA_HOST = "media-host/"
 """Key prefixes. They are followed by the breaker's name, request id, video key, stage, for a rate
 by the name that the endpoint's breaker has, too, for an account by platform and name, for caches by
-stage and worker, and for an engine by worker."""
+stage and worker, for an engine by worker, and for a media host by platform, host and video key."""
 
 ACCOUNT_SECONDS = 300.0
 """Interval at which the state of an account is published again, changed or not. One that is three
@@ -239,3 +240,27 @@ class EngineState(msgspec.Struct, frozen=True, kw_only=True):
     crashes: int
     start_failures: int
     at: Moment
+
+
+class MediaHostWait(msgspec.Struct, frozen=True, kw_only=True):
+    """A video waits for a media host that its platform does not list.
+
+    Key: ``media-host/<platform>/<host>/<video key>``.
+
+    Attributes:
+        host: name of the host, lower case.
+        video: key of the video.
+        until: end of the wait, unless it is published again: the next attempt, and the time for it.
+        at: time of the failure.
+    """
+
+    platform: str
+    host: str
+    video: str
+    until: Moment
+    at: Moment
+
+    @property
+    def name(self) -> str:
+        """Name of the wait among all platforms: ``tiktok/cdn.example.net/tiktok:760…``."""
+        return f"{self.platform}/{self.host}/{self.video}"

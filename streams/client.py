@@ -112,12 +112,12 @@ def command_key(command: Command) -> str:
     return command.stage
 
 
-async def read_signals(kafka: KafkaSettings, prefix: str) -> dict[str, bytes]:
-    """Return the latest values of the shared state whose keys have the prefix."""
+async def read_signals(kafka: KafkaSettings, *prefixes: str) -> dict[str, bytes]:
+    """Return the latest values of the shared state whose keys have one of the prefixes."""
     async with translate_errors(kafka):
         await require_topics(kafka, SIGNALS)
         async with open_shared_state(kafka) as shared_state:
-            return dict(shared_state.items(prefix))
+            return dict(pair for prefix in prefixes for pair in shared_state.items(prefix))
 
 
 def is_about(key: bytes | None, request_id: str) -> bool:

@@ -44,9 +44,11 @@ from agents.pipeline import (
     step_handler,
 )
 from agents.pipeline.request_claims import claim_of_selected
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ClipmillError, Job, SelectedVideo, StoredFile
 from streams import ATTEMPTS, PROGRESS, SELECTED, Handler, Stage, StageContext, TableWrite
+from streams.media_host_waits import follow_media_host_waits
 
 NAME = "download"
 
@@ -67,6 +69,7 @@ class Download:
         sidecars: provides the sidecars.
         storage_guard: pauses the intake while the storage fails.
         context: the stage's.
+        unknown_hosts: ends the waits of a video that has its files.
     """
 
     def __init__(
@@ -77,12 +80,14 @@ class Download:
         *,
         storage_guard: StorageGuard,
         context: StageContext,
+        unknown_hosts: UnknownHosts,
     ) -> None:
         self._files = files
         self._index = index
         self._sidecars = sidecars
         self._storage_guard = storage_guard
         self._context = context
+        self._unknown_hosts = unknown_hosts
 
     async def work(self, event: SelectedVideo) -> StepOutcome:
         """Complete with the files, downloaded now or reused; or as expired at the deadline."""
@@ -127,6 +132,8 @@ class Download:
         if not all(each.reused and id_ in row for id_, each in provided.items()):
             new = {id_: _as_fetched(each) for id_, each in provided.items()}
             writes = (self._index.row_with(event, new, row, started),)
+        for ended in self._unknown_hosts.ends(event.video.key):
+            self._context.publish_best_effort(ended)
         settings = self._context.settings
         stored = (*files, *thumbnail.values(), *await self._sidecars.write(event))
         linked = tuple(replace(each, public_url=public_url(settings, each.uri)) for each in stored)
@@ -171,6 +178,8 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         verifier = await stack.enter_async_context(open_verifier(probe=settings.download.probe))
         remuxer = await stack.enter_async_context(open_remuxer())
         sweep_files(context)
+        waits = stack.enter_context(follow_media_host_waits(context.shared_state))
+        unknown_hosts = UnknownHosts(waits)
         sources = SourceDownloader(
             Platforms.load(context.settings.platforms),
             fetchers,
@@ -180,6 +189,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             tracks=TrackFetcher(),
             segments=SegmentStore(settings.data_dir / "segments"),
             context=context,
+            unknown_hosts=unknown_hosts,
         )
         fetcher = FileFetcher(
             sources, storage, storage_guard=storage_guard, verifier=verifier, remuxer=remuxer
@@ -192,6 +202,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             SidecarProvider(files, storage),
             storage_guard=storage_guard,
             context=context,
+            unknown_hosts=unknown_hosts,
         )
         yield step_handler(NAME, SelectedVideo, work.work, context.shared_state)
 

@@ -10,12 +10,12 @@ from agents.access import OutboundGate
 from agents.download.download_task import DownloadPart, DownloadTask
 from agents.download.segments.fetcher import FetchedTrack, TrackFetcher
 from agents.download.segments.store import SegmentStore
-from agents.download.unknown_hosts import UnknownHosts
 from agents.network.bandwidth import time_limit
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.network.resource import ResourceFetcher
 from agents.network.transfer import OnBytes
 from agents.pipeline.events import report_progress
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ClipmillError, ErrorCode, Job
 from schemas.progress import Progress
@@ -55,6 +55,7 @@ class SourceDownloader:
         tracks: fetches the segments of tracks.
         segments: directories of unfinished tracks.
         context: the stage's.
+        unknown_hosts: explains errors of media at hosts that the platform does not list.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class SourceDownloader:
         tracks: TrackFetcher,
         segments: SegmentStore,
         context: StageContext,
+        unknown_hosts: UnknownHosts,
     ) -> None:
         self._platforms = platforms
         self._fetchers = fetchers
@@ -73,7 +75,7 @@ class SourceDownloader:
         self._segments = segments
         self._tracks = tracks
         self._context = context
-        self._unknown_hosts = UnknownHosts()
+        self._unknown_hosts = unknown_hosts
 
     async def download_file(self, part: DownloadPart, task: DownloadTask, target: Path) -> Fetched:
         """Download a whole file.
@@ -159,7 +161,6 @@ class SourceDownloader:
             if not bound.expired():
                 raise
             raise _too_slow(limits) from None
-        self._unknown_hosts.succeeded(platform, key)
         return downloaded
 
 

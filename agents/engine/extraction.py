@@ -2,7 +2,8 @@
 
 Contract with extractors: an attribute ``facts: dict[str, str]`` holds what an extractor knows about
 a failure beyond its exception; the runner empties it before every job and adds it to the failure.
-Proof-of-work challenges of a page are solved by ``proof_of_work`` of the downloader.
+Proof-of-work challenges of a page are solved by ``proof_of_work`` of the downloader, and a page's
+programs are run by its ``javascript``.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from yt_dlp import YoutubeDL
 from agents.engine.extractors import load_extractor, repeat_initialization
 from agents.engine.failures import flatten
 from agents.engine.handlers import guarded_handlers
+from agents.engine.javascript import JavaScript
+from agents.engine.javascript_support import javascript_support
 from agents.engine.limits import is_memory_exhausted
 from agents.engine.playlists import read_entries
 from agents.engine.proof_of_work import ProofOfWork
@@ -29,13 +32,17 @@ class JobRunner:
         bounds: limits of every request.
         proxies: proxy URL by egress. Each egress has its own `YoutubeDL`, made on first use
             (1.3 ms), so that its connections are reused.
+        javascript: whether programs of pages are run, if that is installed.
     """
 
-    def __init__(self, bounds: Bounds, proxies: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, bounds: Bounds, proxies: Mapping[str, str | None], *, javascript: bool = True
+    ) -> None:
         self._bounds = bounds
         self._proxies = proxies
         self._deadline = Deadline()
         self._proof_of_work = ProofOfWork(self._deadline)
+        self._javascript = JavaScript(self._deadline, enabled=javascript)
         self._sessions: dict[str, _ExtractorSession] = {}
 
     def run(self, assignment: Assignment) -> JobFinished | JobFailed:
@@ -79,12 +86,14 @@ class JobRunner:
         if egress not in self._sessions:
             ydl = _EngineDL(self._bounds, self._deadline, self._proxies[egress])
             ydl.proof_of_work = self._proof_of_work
+            ydl.javascript = self._javascript
             self._sessions[egress] = _ExtractorSession(ydl)
         return self._sessions[egress]
 
 
 def warm_up(extractors: list[str]) -> None:
     """Import and construct everything once, so that forked processes start warm."""
+    javascript_support()
     for name in extractors:
         load_extractor(name)
     YoutubeDL(_parameters(None, 1.0), auto_init=False).close()
@@ -110,9 +119,11 @@ class _EngineDL(YoutubeDL):
 
     Attributes:
         proof_of_work: solves the challenges of pages, for extractors.
+        javascript: runs the programs of pages, for extractors.
     """
 
     proof_of_work: ProofOfWork
+    javascript: JavaScript
 
     def __init__(self, bounds: Bounds, deadline: Deadline, proxy: str | None) -> None:
         self._handlers = guarded_handlers(bounds, deadline)

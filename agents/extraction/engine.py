@@ -1,5 +1,6 @@
 """Opens the extraction engine of a process: its settings, start-up check, metrics and health."""
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from streams.observability.metrics import (
 from streams.settings import Settings
 from streams.stage import StageContext
 
+log = logging.getLogger(__name__)
+
 STATE_KIND = "engine.changed.v1"
 
 
@@ -35,6 +38,7 @@ def engine_settings(settings: Settings, preload: tuple[str, ...] = ()) -> PoolSe
         request_timeout_seconds=engine.request_timeout_seconds,
         preload=preload,
         packages_dir=engine.packages_dir,
+        javascript=engine.javascript,
     )
 
 
@@ -55,6 +59,7 @@ async def open_engine(
         await check_extractors(platforms, engine, next(iter(egresses)))
         _export_stats(engine, context)
         _publish_state(engine, context)
+        log.info("JavaScript of pages is %s", engine.stats().javascript.summary)
         yield engine
 
 

@@ -9,6 +9,7 @@ from agents.access.gate import OutboundGate
 from agents.access.rate_limits import ONE_REQUEST, Cost
 from agents.accounts.interface import Account, AccountUse, Authenticator
 from agents.engine.interface import EngineJob, EngineResult, Extractor
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import Job
@@ -45,6 +46,7 @@ class PageReader:
         deadline_seconds: wall time for one page.
         always: read every page with an account, if one is available.
         login_seconds: timeout of the authenticator.
+        unknown_hosts: explains errors of media at hosts that the platform does not list.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class PageReader:
         gate: OutboundGate,
         authenticator: Authenticator,
         deadline_seconds: float,
+        unknown_hosts: UnknownHosts,
         always: bool = False,
         login_seconds: float = LOGIN_TIMEOUT_SECONDS,
     ) -> None:
@@ -65,6 +68,7 @@ class PageReader:
         self._deadline_seconds = deadline_seconds
         self._always = always
         self._login_seconds = login_seconds
+        self._unknown_hosts = unknown_hosts
 
     async def read(self, video: VideoRef, job: Job) -> Extraction:
         """Extract the page of a post.
@@ -75,13 +79,17 @@ class PageReader:
         platform = self._platforms.by_name(video.platform)
 
         async def fetch(egress: str, engine: Extractor, account: Account | None) -> Extraction:
-            return await platform.get_video_info(
-                video,
-                engine,
-                egress=egress,
-                deadline_seconds=self._seconds_left(job),
-                account=account,
-            )
+            try:
+                return await platform.get_video_info(
+                    video,
+                    engine,
+                    egress=egress,
+                    deadline_seconds=self._seconds_left(job),
+                    account=account,
+                )
+            except ClipmillError as error:
+                explained = self._unknown_hosts.explained(error, video.platform, video.key)
+                raise explained from error.__cause__
 
         return await self._read(fetch, video, job)
 

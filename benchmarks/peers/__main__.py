@@ -1,4 +1,4 @@
-"""Compares clipmill with bare aiokafka and Quix Streams on the same job, in one run.
+"""Compares clipmill with bare aiokafka, FastStream and Quix Streams on the same job, in one run.
 
 The argument is an interpreter that has the peers' packages: `make bench-peers`.
 """
@@ -12,7 +12,7 @@ from benchmarks.measuring import load_average
 from benchmarks.pipeline import REFERENCE, running_clipmill, running_peer
 from tests.pipeline_process import PipelineProcess
 
-PEERS = (REFERENCE, "quix")
+PEERS = (REFERENCE, "faststream_batches", "quix")
 LOADS = ((200, 2_000), (500, 5_000), (2_000, 10_000), (0, 20_000))
 ROUNDS = 2
 

@@ -55,6 +55,7 @@ from schemas.signals import (
     CancelSignal,
     EngineState,
     IntakeSignal,
+    MediaHostWait,
     RateState,
     RefreshSignal,
 )
@@ -414,6 +415,13 @@ ENGINE_STATE = EngineState(
     crashes=0,
     start_failures=0,
     at=_START + timedelta(minutes=5),
+)
+MEDIA_HOST_WAIT = MediaHostWait(
+    platform="tiktok",
+    host="cdn.example.net",
+    video="tiktok:7608826249200356630",
+    until=_START + timedelta(minutes=15),
+    at=_START,
 )
 CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
 REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)

@@ -31,6 +31,7 @@ from schemas.signals import (
     CancelSignal,
     EngineState,
     IntakeSignal,
+    MediaHostWait,
     RateState,
     RefreshSignal,
 )
@@ -201,6 +202,12 @@ ENGINE_STATE = Message(
     kind=EngineState,
     examples=(examples.ENGINE_STATE,),
 )
+MEDIA_HOST_WAIT = Message(
+    name="media-host-wait",
+    summary="A video waits for a media host that its platform does not list.",
+    kind=MediaHostWait,
+    examples=(examples.MEDIA_HOST_WAIT,),
+)
 CANCEL_SIGNAL = Message(
     name="cancel-signal",
     summary="A request or a batch is cancelled.",
@@ -250,6 +257,7 @@ MESSAGES: tuple[Message, ...] = (
     ACCOUNT_STATE,
     CACHE_STATE,
     ENGINE_STATE,
+    MEDIA_HOST_WAIT,
     CANCEL_SIGNAL,
     REFRESH_SIGNAL,
     INTAKE_SIGNAL,

@@ -12,7 +12,14 @@ from schemas.signals import AccountState, BreakerState, EngineState, IntakeSigna
 from streams.console.dead_letters import DeadLetters
 from streams.console.errors import CallError
 from streams.console.health.lag import LagReport
-from streams.console.health.shared_states import accounts, breakers, engines, pauses, rates
+from streams.console.health.shared_states import (
+    accounts,
+    breakers,
+    engines,
+    media_hosts,
+    pauses,
+    rates,
+)
 from streams.console.services import Services
 from streams.history.rows import RequestFilter
 from streams.history.statistics import (
@@ -24,6 +31,7 @@ from streams.history.statistics import (
     read_waiting,
 )
 from streams.history.store import HistoryStore
+from streams.media_host_waits import WaitingHost
 
 FRESH_SECONDS = 2.0
 """Time for which facts are used again: open pages ask for them every 5 s."""
@@ -67,6 +75,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         stages: names of all stages.
         delaying: those whose records wait on purpose.
+        media_hosts: those that videos wait for and no platform lists.
         pauses: the paused stages.
     """
 
@@ -79,6 +88,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     rates: tuple[RateState, ...]
     accounts: tuple[AccountState, ...]
     engines: tuple[EngineState, ...]
+    media_hosts: tuple[WaitingHost, ...] = ()
     pauses: Mapping[str, IntakeSignal]
     dead_letters: DeadLetterCounts
 
@@ -125,6 +135,7 @@ async def _read_facts(services: Services) -> Facts:
         rates=rates(state),
         accounts=accounts(state, moment),
         engines=engines(state, moment),
+        media_hosts=media_hosts(state),
         pauses=pauses(state),
         dead_letters=dead_letters,
     )

@@ -13,6 +13,7 @@ from schemas.signals import (
     CACHE,
     ENGINE,
     INTAKE,
+    MEDIA_HOST,
     RATE,
     WORKER_STATE_SECONDS,
     AccountState,
@@ -23,6 +24,7 @@ from schemas.signals import (
     RateState,
 )
 from streams.cluster.shared_state import SharedState
+from streams.media_host_waits import WaitingHost, read_waiting_hosts
 
 Signal = TypeVar("Signal")
 
@@ -61,6 +63,11 @@ def pauses(state: SharedState) -> dict[str, IntakeSignal]:
     """Return the paused stages."""
     found = _read(state, INTAKE, IntakeSignal)
     return {name: signal for name, signal in found if signal.paused}
+
+
+def media_hosts(state: SharedState) -> tuple[WaitingHost, ...]:
+    """Return the hosts that videos wait for and no platform lists."""
+    return tuple(read_waiting_hosts(state.items(MEDIA_HOST)))
 
 
 def _read(state: SharedState, prefix: str, kind: type[Signal]) -> list[tuple[str, Signal]]:

@@ -91,7 +91,7 @@ REQUESTS: list[tuple[Any, str, str]] = [
         "$.options.proxy",
         (
             "unknown field; allowed: quality, container, codec, audio_only, audio, watermark,"
-            " max_bytes, degrade, refresh, limit"
+            " max_bytes, degrade, refresh, sidecars, embed_metadata, limit"
         ),
     ),
     (
@@ -128,6 +128,21 @@ REQUESTS: list[tuple[Any, str, str]] = [
     ({"options": {"max_bytes": 10**30}}, "$.options.max_bytes", f"got 1{'0' * 30}; {BYTES}"),
     ({"options": {"degrade": 1}}, "$.options.degrade", "got 1; allowed: true or false"),
     ({"options": {"refresh": None}}, "$.options.refresh", "got null; allowed: true or false"),
+    (
+        {"options": {"sidecars": "nfo"}},
+        "$.options.sidecars",
+        "got 'nfo'; allowed: a list of at most 3 entries",
+    ),
+    (
+        {"options": {"sidecars": ["nfo", "x"]}},
+        "$.options.sidecars[1]",
+        "got 'x'; allowed: one of info, nfo, thumbnail",
+    ),
+    (
+        {"options": {"embed_metadata": 1}},
+        "$.options.embed_metadata",
+        "got 1; allowed: true or false",
+    ),
     ({"options": {"limit": 0}}, "$.options.limit", "got 0; allowed: an integer of 1 to 1000"),
 ]
 NAMES = "cancel, retry, refresh, open_breaker, reset_breaker, resume_stage, record_order"

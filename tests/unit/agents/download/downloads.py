@@ -19,8 +19,10 @@ from agents.media.facts import Answer, TrackFile
 from agents.media.prober import Probe
 from agents.media.remuxer import Remux
 from agents.network.resource import FetchedResource
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.storage.interface import Storage
+from streams.media_host_waits import MediaHostWaits
 from streams.stage import StageContext
 from tests.unit.agents.builders import make_gate
 
@@ -91,7 +93,9 @@ def make_download(
     probe: Probe | None = None,
     remuxer: Remux | None = None,
     storage_guard: StorageGuard | None = None,
+    waits: MediaHostWaits | None = None,
 ) -> Download:
+    unknown_hosts = UnknownHosts(waits or MediaHostWaits())
     storage_guard = storage_guard or StorageGuard(
         storage, context.intake, context.settings.download
     )
@@ -102,6 +106,7 @@ def make_download(
         tracks=TrackFetcher(sleep=no_wait),
         segments=SegmentStore(context.settings.data_dir / "segments"),
         context=context,
+        unknown_hosts=unknown_hosts,
     )
     verifier = FileVerifier(probe)
     fetcher = FileFetcher(
@@ -119,4 +124,5 @@ def make_download(
         SidecarProvider(files, storage),
         storage_guard=storage_guard,
         context=context,
+        unknown_hosts=unknown_hosts,
     )

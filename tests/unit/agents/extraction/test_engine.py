@@ -27,10 +27,12 @@ def test_engine_settings_come_from_the_settings(tmp_path: Path) -> None:
         request_timeout_seconds=7,
         page_bytes=1_000,
         packages_dir=tmp_path / "packages",
+        javascript=False,
     )
     found = engine_settings(make_settings(engine=engine, data_dir=tmp_path), ("a:B",))
     assert (found.preload, found.packages_dir) == (("a:B",), tmp_path / "packages")
     assert (found.processes, found.threads_per_process) == (3, 2)
+    assert not found.javascript
     assert (found.page_bytes_max, found.request_timeout_seconds) == (1_000, 7)
 
 

@@ -88,6 +88,7 @@ GIVEN: list[tuple[list[str], dict[str, Any]]] = [
         ["--sidecar", "nfo", "--sidecar", "info"],
         {"options": {"sidecars": ["nfo", "info"]}},
     ),
+    (["--embed-metadata"], {"options": {"embed_metadata": True}}),
     (["--attribute", "a=b=c", "--attribute", "d="], {"attributes": {"a": "b=c", "d": ""}}),
     (["--retry-of", "b/3"], {"retry_of": "b/3"}),
     (["--reply-to", "team.results"], {"reply_to": "team.results"}),

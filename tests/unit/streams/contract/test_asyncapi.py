@@ -150,6 +150,7 @@ def test_the_client_sends_requests_and_receives_results() -> None:
             "account-state",
             "cache-state",
             "engine-state",
+            "media-host-wait",
             "cancel-signal",
             "refresh-signal",
             "intake-signal",

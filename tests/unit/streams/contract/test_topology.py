@@ -16,6 +16,7 @@ from agents.monitor import breakers, rates, write_behind
 from agents.pipeline import events
 from agents.pipeline.cache_states import KIND as CACHES_KIND
 from agents.pipeline.worker_states import WorkerStates
+from agents.recovery.media_hosts import wait_record
 from schemas.audit import Transition
 from schemas.codec import decode, encode
 from schemas.contract import examples
@@ -33,6 +34,7 @@ from schemas.contract.json_schema import (
     FAILURE,
     HEARTBEAT,
     INTAKE_SIGNAL,
+    MEDIA_HOST_WAIT,
     MESSAGES,
     PENDING_LINK,
     PROGRESS,
@@ -140,6 +142,7 @@ RECORDS: list[tuple[Message, Callable[[], Any]]] = [
     (ACCOUNT_STATE, account_record),
     (CACHE_STATE, cache_record),
     (ENGINE_STATE, engine_record),
+    (MEDIA_HOST_WAIT, lambda: wait_record(examples.MEDIA_HOST_WAIT)),
     (CANCEL_SIGNAL, lambda: command_record(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
     (REFRESH_SIGNAL, lambda: command_record(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: command_record(SIGNALS, examples.INTAKE_SIGNAL, "intake")),

@@ -11,14 +11,15 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams.faust_driver.app import build_app
-from streams.faust_driver.consumer import DirectConsumer
-from streams.faust_driver.static_member import MemberConsumer, StaticMember
+from streams.faust_driver.consumer import DirectConsumer, busy_limits
+from streams.faust_driver.static_member import MemberConsumer, PollLimits, StaticMember
 from streams.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("own_settings")
 
 REQUESTS = TP("requests", 0)
 COMMANDS = TP("commands", 0)
+HEARTBEATS = TP("heartbeats", 0)
 
 
 class Thread:
@@ -33,6 +34,7 @@ class Thread:
         self.polls: list[Any] = []
         self.seeks: list[tuple[TopicPartition, int]] = []
         self.commits: dict[TP, int] = {}
+        self.limits: PollLimits | None = None
         self.starts: dict[TP, int] = {}
         self.kafka = SimpleNamespace(
             seek=lambda tp, offset: self.seeks.append((tp, offset)), position=self._position
@@ -44,7 +46,8 @@ class Thread:
     async def _position(self, tp: TP) -> int:
         return self.starts[tp]
 
-    def limit_polls(self, _limits: Any) -> None: ...
+    def limit_polls(self, limits: PollLimits) -> None:
+        self.limits = limits
 
     def assignment(self) -> set[TP]:
         return {REQUESTS, COMMANDS}
@@ -84,6 +87,27 @@ def test_unknown_position_of_a_partition_does_not_stop_the_consumer() -> None:
     consumer._thread = Mock()
     consumer._thread.verify_event_path.side_effect = AssertionError
     consumer.verify_event_path(60.0, TP("requests", 0))
+
+
+async def test_fetch_waits_for_more_only_while_records_arrive(consumer: Any) -> None:
+    consumer.transport.busy = busy_limits(4_096)
+    consumer.transport.idle_topics = {HEARTBEATS.topic}
+    for polled, min_bytes in (
+        ({REQUESTS: records(1)}, 4_096),
+        ({HEARTBEATS: records(1)}, 1),
+        ({HEARTBEATS: records(2), REQUESTS: records(2)}, 4_096),
+        ({}, 1),
+    ):
+        consumer._thread.polls = [(lambda: None, polled)]
+        await consumer._getmany({REQUESTS}, 1.0)
+        assert consumer._thread.limits.min_bytes == min_bytes
+
+
+async def test_fetch_of_a_recovery_does_not_wait_for_more(consumer: Any) -> None:
+    consumer.transport.busy = busy_limits(4_096)
+    consumer._thread.polls = [(consumer.stop_flow, {REQUESTS: records(1)})]
+    await consumer._getmany({REQUESTS}, 1.0)
+    assert consumer._thread.limits.min_bytes == 1
 
 
 async def test_records_of_a_poll_that_ends_during_a_rebalance_are_read_again(consumer: Any) -> None:

@@ -15,6 +15,7 @@ from streams.console.health.findings import Finding
 from streams.console.health.lag import LagReport, StageLag, TopicLag
 from streams.console.health.problems import find_problems
 from streams.history.statistics import TREND_HOURS, FailureGroup, Results, Waiting
+from streams.media_host_waits import WaitingHost
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 NAME = "tiktok:extract:direct"
@@ -88,6 +89,14 @@ def failures(error: str, present: int, before: int = 0, platform: str | None = "
         hours=(*[0] * (TREND_HOURS - 2), before, present),
     )
     return facts(failures=(group,))
+
+
+def media_hosts(*videos: int) -> Facts:
+    hosts = (
+        WaitingHost(platform="tiktok", host=f"cdn{index}.example", videos=count)
+        for index, count in enumerate(videos)
+    )
+    return facts(media_hosts=tuple(hosts))
 
 
 PAUSE = IntakeSignal(paused=True, reason="the disk is full", by="download", at=NOW)
@@ -182,6 +191,12 @@ def test_nothing_is_wrong(healthy: Facts) -> None:
             "warning",
             "The login of the account tiktok/main ends at 2026-11-04 09:00:00 UTC.",
             None,
+        ),
+        (
+            media_hosts(3),
+            "warning",
+            "3 videos wait for media at cdn0.example, which is not a host of tiktok.",
+            "./?state=retrying&platform=tiktok",
         ),
         (
             account(unsaved=True),
@@ -338,6 +353,17 @@ def test_critical_problems_come_first() -> None:
         results=(results(completed=12, failed=8),),
     )
     assert [each.severity for each in find_problems(wrong)] == ["critical", "warning", "warning"]
+
+
+def test_remedy_of_an_unknown_media_host_is_its_setting() -> None:
+    (found,) = find_problems(media_hosts(1))
+    assert 'add ".cdn0.example" to the setting platforms.tiktok.media_hosts' in found.remedy
+    assert found.error == ErrorCode.PLATFORM_CHANGED
+
+
+def test_only_the_media_hosts_of_most_videos_are_problems() -> None:
+    found = find_problems(media_hosts(*range(9, 0, -1)))
+    assert [each.message.partition(" ")[0] for each in found] == ["9", "8", "7", "6", "5"]
 
 
 def test_only_the_most_frequent_codes_are_problems_of_their_own() -> None:
