@@ -11,7 +11,15 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from schemas.codec import encode
-from schemas.commands import Cancel, Command, OpenBreaker, Refresh, ResetBreaker, Retry
+from schemas.commands import (
+    Cancel,
+    Command,
+    OpenBreaker,
+    RecordOrder,
+    Refresh,
+    ResetBreaker,
+    Retry,
+)
 from streams.cluster.connection import translate_errors
 from streams.cluster.producer import ReliableProducer, Write
 from streams.cluster.shared_state import open_shared_state
@@ -91,7 +99,7 @@ class Client(RequestProducer):
 
 
 def command_key(command: Command) -> str:
-    """Return the record key of a command: its request, video, breaker or stage."""
+    """Return the record key of a command: its request, video, breaker, stage or subject."""
     match command:
         case Cancel() | Retry():
             return command.request_id
@@ -99,6 +107,8 @@ def command_key(command: Command) -> str:
             return command.video
         case OpenBreaker() | ResetBreaker():
             return command.breaker
+        case RecordOrder():
+            return command.subject
     return command.stage
 
 

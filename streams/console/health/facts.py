@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from schemas.signals import AccountState, BreakerState, IntakeSignal, RateState
+from schemas.signals import AccountState, BreakerState, EngineState, IntakeSignal, RateState
 from streams.console.dead_letters import DeadLetters
 from streams.console.errors import CallError
 from streams.console.health.lag import LagReport
 from streams.console.health.shared_states import (
     accounts,
     breakers,
+    engines,
     media_hosts,
     pauses,
     rates,
@@ -86,6 +87,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     breakers: tuple[BreakerState, ...]
     rates: tuple[RateState, ...]
     accounts: tuple[AccountState, ...]
+    engines: tuple[EngineState, ...]
     media_hosts: tuple[WaitingHost, ...] = ()
     pauses: Mapping[str, IntakeSignal]
     dead_letters: DeadLetterCounts
@@ -116,19 +118,26 @@ class FactsReader:
 
 async def _read_facts(services: Services) -> Facts:
     now = time.time()
+    moment = datetime.fromtimestamp(now, UTC)
     state = services.shared_state
+    history, lag, dead_letters = await asyncio.gather(
+        asyncio.to_thread(read_history, services.store, now),
+        services.lag.read(),
+        asyncio.to_thread(count_dead_letters, services.dead_letters),
+    )
     return Facts(
-        now=datetime.fromtimestamp(now, UTC),
-        history=await asyncio.to_thread(read_history, services.store, now),
-        lag=await services.lag.read(),
+        now=moment,
+        history=history,
+        lag=lag,
         stages=tuple(each.name for each in services.stages),
         delaying=frozenset(each.name for each in services.stages if each.due is not None),
         breakers=breakers(state),
         rates=rates(state),
-        accounts=accounts(state, datetime.fromtimestamp(now, UTC)),
+        accounts=accounts(state, moment),
+        engines=engines(state, moment),
         media_hosts=media_hosts(state),
         pauses=pauses(state),
-        dead_letters=await asyncio.to_thread(count_dead_letters, services.dead_letters),
+        dead_letters=dead_letters,
     )
 
 

@@ -1,4 +1,7 @@
-"""Breakers, rates, accounts and paused stages of the shared state; malformed ones are left out."""
+"""What the shared state has: breakers, rates, accounts, paused stages, caches and engines.
+
+Malformed values are left out.
+"""
 
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -7,11 +10,16 @@ from schemas.signals import (
     ACCOUNT,
     ACCOUNT_SECONDS,
     BREAKER,
+    CACHE,
+    ENGINE,
     INTAKE,
     MEDIA_HOST,
     RATE,
+    WORKER_STATE_SECONDS,
     AccountState,
     BreakerState,
+    CacheState,
+    EngineState,
     IntakeSignal,
     RateState,
 )
@@ -21,6 +29,8 @@ from streams.media_host_waits import WaitingHost, read_waiting_hosts
 Signal = TypeVar("Signal")
 
 STALE_ACCOUNT = timedelta(seconds=3 * ACCOUNT_SECONDS)
+
+STALE_WORKER = timedelta(seconds=3 * WORKER_STATE_SECONDS)
 
 
 def breakers(state: SharedState) -> tuple[BreakerState, ...]:
@@ -35,6 +45,18 @@ def accounts(state: SharedState, now: datetime) -> tuple[AccountState, ...]:
     """Return the accounts that a worker has."""
     found = (each for _, each in _read(state, ACCOUNT, AccountState))
     return tuple(each for each in found if now - each.at < STALE_ACCOUNT)
+
+
+def caches(state: SharedState, now: datetime) -> tuple[CacheState, ...]:
+    """Return the caches of the workers that run, by stage and worker."""
+    found = (each for _, each in _read(state, CACHE, CacheState))
+    return tuple(each for each in found if now - each.at < STALE_WORKER)
+
+
+def engines(state: SharedState, now: datetime) -> tuple[EngineState, ...]:
+    """Return the engines of the workers that run, by worker."""
+    found = (each for _, each in _read(state, ENGINE, EngineState))
+    return tuple(each for each in found if now - each.at < STALE_WORKER)
 
 
 def pauses(state: SharedState) -> dict[str, IntakeSignal]:

@@ -492,7 +492,7 @@ async def test_stage_sweep_deletes_expired_and_undecodable_rows(tmp_path: Path) 
     context, _ = make_context(settings, TABLE)
     table = table_of(context, TABLE)
     async with download_stage.open(context):
-        ((seconds, sweep),) = context.periodic
+        (seconds, sweep), *_ = context.periodic
         rows = {"old": 1.0, "new": 1e11}
         for key, end in rows.items():
             apply_writes(table, [TableWrite(TABLE, key, encode(empty_row(end)))])

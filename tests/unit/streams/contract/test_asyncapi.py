@@ -148,6 +148,8 @@ def test_the_client_sends_requests_and_receives_results() -> None:
             "breaker-state",
             "rate-state",
             "account-state",
+            "cache-state",
+            "engine-state",
             "media-host-wait",
             "cancel-signal",
             "refresh-signal",

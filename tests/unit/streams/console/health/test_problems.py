@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from schemas.contract.examples import ENGINE_STATE
 from schemas.errors import ErrorCode
 from schemas.signals import AccountState, BreakerState, IntakeSignal, RateState
+from schemas.video import EngineVersions
 from streams.console.health.facts import DeadLetterCounts, Facts, HistoryFacts
 from streams.console.health.findings import Finding
 from streams.console.health.lag import LagReport, StageLag, TopicLag
@@ -42,6 +44,7 @@ FACTS = Facts(
     breakers=(),
     rates=(),
     accounts=(),
+    engines=(),
     pauses={},
     dead_letters=DeadLetterCounts(),
 )
@@ -104,6 +107,21 @@ def account(**fields: Any) -> Facts:
     return facts(accounts=(AccountState(**state),))
 
 
+def engines(*fields: dict[str, Any]) -> Facts:
+    """Return facts with an engine for each of these changes."""
+    states = (msgspec.structs.replace(ENGINE_STATE, worker=f"w{n}") for n in range(len(fields)))
+    return facts(
+        engines=tuple(
+            msgspec.structs.replace(state, **changes)
+            for state, changes in zip(states, fields, strict=True)
+        )
+    )
+
+
+def yt_dlp(version: str) -> dict[str, Any]:
+    return {"versions": EngineVersions(yt_dlp=version, curl_cffi="0.16.3")}
+
+
 @pytest.mark.parametrize(
     "healthy",
     [
@@ -117,6 +135,7 @@ def account(**fields: Any) -> Facts:
         rate(cuts=3),
         account(),
         account(expires_at=NOW + timedelta(days=4)),
+        engines({}, {"processes_alive": 1}, {"versions": None}),
         rate(until=NOW, reason=ErrorCode.RATE_LIMIT_API),
         facts(results=(results(completed=17, failed=2),)),
         facts(results=(results(completed=95, failed=5),)),
@@ -184,6 +203,30 @@ def test_nothing_is_wrong(healthy: Facts) -> None:
             "warning",
             "The renewed cookies of the account tiktok/main cannot be saved.",
             None,
+        ),
+        (
+            engines({"processes_alive": 0, "impersonation": False}),
+            "critical",
+            "No engine process of the worker w0 is alive, of 2: it extracts nothing.",
+            "pipeline",
+        ),
+        (
+            engines({"impersonation": False}),
+            "warning",
+            (
+                "The engine of the worker w0 impersonates no browser; platforms may reject its "
+                "requests."
+            ),
+            "pipeline",
+        ),
+        (
+            engines(*map(yt_dlp, ("2", "1\N{RIGHT-TO-LEFT OVERRIDE}", "2", "2", "2"))),
+            "warning",
+            (
+                "The workers have different versions of yt-dlp: 1\ufffd on w1; 2 on w0, w2, w3 and "
+                "others."
+            ),
+            "pipeline",
         ),
         (
             facts(lag=LagReport(problem="no broker answers")),
