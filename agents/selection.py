@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from agents.caching.format_choice import FormatChoices
 from agents.caching.metadata import MetadataCache
 from agents.caching.upload_date import UploadDates
+from agents.formats.subtitles import choose_subtitles, not_read
 from agents.pipeline import STEP_TOPICS, Forward, StepOutcome, bug_handler, step_handler
 from agents.pipeline.request_claims import claim_of_extracted
 from agents.pipeline.stage_caches import CacheName, open_caches
@@ -62,6 +63,11 @@ class Selection:
         sources = self._choices.choose(
             video, page, job.options, job.avoid_formats, job.silent_formats
         )
+        subtitles = (
+            not_read(job.options)
+            if page.subtitles is None
+            else choose_subtitles(page.subtitles, job.options)
+        )
         selected = SelectedVideo(
             job=job,
             video=video,
@@ -69,6 +75,8 @@ class Selection:
             sources=sources,
             cache=event.cache,
             engine=event.extraction.engine,
+            subtitles=subtitles.chosen,
+            missing_subtitles=subtitles.missing,
         )
         ids = " ".join(source.format_id for source in sources)
         return Forward(selected, "selected", detail={"format_id": ids})

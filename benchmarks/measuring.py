@@ -115,23 +115,24 @@ class Named(Protocol):
 
 
 Variant = TypeVar("Variant", bound=Named)
+AnyUsage = TypeVar("AnyUsage", bound=Usage)
 
 
 async def in_rounds(
-    variants: Sequence[Variant], run: Callable[[Variant], Awaitable[Usage]], rounds: int
-) -> dict[str, Usage]:
+    variants: Sequence[Variant], run: Callable[[Variant], Awaitable[AnyUsage]], rounds: int
+) -> dict[str, AnyUsage]:
     """Return the median usage of each variant.
 
     The variants take turns, so that other load on the machine affects all of them.
     """
-    found: dict[str, list[Usage]] = {variant.name: [] for variant in variants}
+    found: dict[str, list[AnyUsage]] = {variant.name: [] for variant in variants}
     for _ in range(rounds):
         for variant in variants:
             found[variant.name].append(await run(variant))
     return {name: median(usages) for name, usages in found.items()}
 
 
-def median(usages: Sequence[Usage]) -> Usage:
+def median(usages: Sequence[AnyUsage]) -> AnyUsage:
     """Return the median of each field separately."""
     columns = zip(*map(astuple, usages), strict=True)
     return type(usages[0])(*(statistics.median_low(column) for column in columns))

@@ -40,7 +40,7 @@ class Load:
         return self.mebibytes * self.count * 2**20 / 1e6
 
 
-LOADS = (Load(1024, 1), Load(10, 100), Load(48, 8))
+LOADS = (Load(1024, 1), Load(1, 400), Load(10, 100), Load(48, 8))
 """One large file; small files by one request each; files in parts, as many as are allowed."""
 
 

@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from schemas.listing import LISTED_MAX
 from schemas.request import INTEGER_IDS, MaxBytes, Quality, RequestId, Sidecars
+from schemas.subtitles import SubtitleFormats, SubtitleLanguages
 
 AnyRequestId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=176, extra_json_schema=INTEGER_IDS)
@@ -46,6 +47,9 @@ class OptionChanges(
     degrade: bool | UnsetType = UNSET
     refresh: bool | UnsetType = UNSET
     sidecars: Sidecars | UnsetType = UNSET
+    subtitles: SubtitleLanguages | UnsetType = UNSET
+    automatic_subtitles: bool | UnsetType = UNSET
+    subtitle_formats: SubtitleFormats | UnsetType = UNSET
     embed_metadata: bool | UnsetType = UNSET
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | UnsetType | None = UNSET
 
@@ -91,4 +95,24 @@ class ResumeStage(BaseCommand, frozen=True, kw_only=True, tag="resume_stage"):
     stage: Name
 
 
-Command = Cancel | Retry | Refresh | OpenBreaker | ResetBreaker | ResumeStage
+OrderKind = Literal["submit", "retry_all", "cancel_all", "stop_job", "replay", "resolve"]
+"""An order of a user that no other command states."""
+
+
+class RecordOrder(BaseCommand, frozen=True, kw_only=True, tag="record_order"):
+    """Record an order that is not a command itself; it is listed, and changes nothing.
+
+    Attributes:
+        order: what was ordered.
+        subject: the request, batch, job or dead letter that it is about; the first one of several.
+        count: number of requests or dead letters.
+        note: which ones, or why.
+    """
+
+    order: OrderKind
+    subject: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    count: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 1
+    note: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+
+
+Command = Cancel | Retry | Refresh | OpenBreaker | ResetBreaker | ResumeStage | RecordOrder

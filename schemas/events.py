@@ -6,6 +6,7 @@ import msgspec
 
 from schemas.job import Job
 from schemas.listing import ListingRef
+from schemas.subtitles import MissingSubtitles, SubtitleSource
 from schemas.video import EngineVersions, Extraction, SelectedSource, VideoInfo, VideoRef
 
 CacheUse = Literal["hit", "miss", "stale"]
@@ -44,6 +45,10 @@ class SelectedVideo(msgspec.Struct, frozen=True, kw_only=True):
     """selection to download: the files to fetch.
 
     One file for a video; for a photo post every picture, and its music.
+
+    Attributes:
+        subtitles: the requested ones that the page offers.
+        missing_subtitles: the requested ones that it does not offer.
     """
 
     job: Job
@@ -52,3 +57,5 @@ class SelectedVideo(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[SelectedSource, ...]
     cache: CacheUse
     engine: EngineVersions
+    subtitles: tuple[SubtitleSource, ...] = ()
+    missing_subtitles: tuple[MissingSubtitles, ...] = ()

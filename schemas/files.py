@@ -7,6 +7,9 @@ import msgspec
 Sidecar = Literal["info", "thumbnail", "nfo"]
 """A file beside the media of a post: its metadata, its picture, metadata for media servers."""
 
+SidecarKind = Literal[Sidecar, "subtitles"]
+"""Kind of a file beside the media in results. Subtitles are requested by their languages."""
+
 SIDECAR_TYPES = {"json": "application/json", "nfo": "text/plain"}
 """Media types of generated sidecars by file extension. No browser runs them: an NFO file is XML."""
 
@@ -35,6 +38,8 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
         sidecar: kind of a file beside the media; None for a media file.
         duplicate_of: URI of another post's file with the same bytes when it was stored; both share
             them on the disk. That file may be removed since.
+        language: of subtitles, as the page gives it.
+        automatic: subtitles by speech recognition.
         public_url: URL for everybody, where the operator has set ``storage.public_url_prefix``.
     """
 
@@ -54,6 +59,8 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     song: bool = False
     probed: bool = False
     reused: bool = False
-    sidecar: Sidecar | None = None
+    sidecar: SidecarKind | None = None
+    language: str | None = None
+    automatic: bool = False
     public_url: str | None = None
     duplicate_of: str | None = None

@@ -8,6 +8,7 @@ import msgspec
 from schemas.codec import Moment
 from schemas.files import Sidecar
 from schemas.listing import LISTED_MAX
+from schemas.subtitles import SubtitleFormats, SubtitleLanguages
 
 MAX_BATCH_URLS = 1_000
 """URLs in one request; the design's limit, so that one record cannot flood the pipeline."""
@@ -101,6 +102,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         refresh: ignore cached results.
         sidecars: files to store beside the media: ``info``, the metadata as JSON; ``thumbnail``,
             the picture that the page names; ``nfo``, metadata for media servers.
+        subtitles: languages of the subtitles to store beside the media, such as ``en``, which is
+            also ``en-US``; ``all``.
+        automatic_subtitles: also subtitles by speech recognition, where a language has no others.
+        subtitle_formats: formats of the stored subtitles.
         embed_metadata: write title, author, date and link into the metadata of the video file.
         limit: maximum posts of a profile, collection or playlist; required to download one.
     """
@@ -115,6 +120,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     degrade: bool = True
     refresh: bool = False
     sidecars: Sidecars = ()
+    subtitles: SubtitleLanguages = ()
+    automatic_subtitles: bool = False
+    subtitle_formats: SubtitleFormats = ("vtt",)
     embed_metadata: bool = False
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | None = None
 

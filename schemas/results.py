@@ -10,6 +10,7 @@ from schemas.events import CacheUse
 from schemas.files import Sidecar, StoredFile
 from schemas.job import Attempt, Parking
 from schemas.listing import Listing
+from schemas.subtitles import MissingSubtitles
 from schemas.video import EngineVersions, VideoInfo
 
 OutcomeStatus = Literal["completed", "rejected", "failed", "expired", "cancelled"]
@@ -62,6 +63,7 @@ class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
         partial: pictures of the post are missing in the files: those of `video.missing_pictures`.
         silent: a video without sound, as no format of the post has any.
         missing_sidecars: requested ones that the post does not have, or that could not be fetched.
+        missing_subtitles: requested ones, each with the reason.
         recovery: the failed attempts before the success.
     """
 
@@ -74,6 +76,7 @@ class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
     partial: bool = False
     silent: bool = False
     missing_sidecars: tuple[Sidecar, ...] = ()
+    missing_subtitles: tuple[MissingSubtitles, ...] = ()
     recovery: tuple[Attempt, ...] = ()
 
 

@@ -7,6 +7,7 @@ import msgspec
 from schemas.attempts import Operation
 from schemas.codec import Moment
 from schemas.errors import ErrorCode, endpoint_key
+from schemas.video import EngineVersions
 
 BREAKER = "breaker/"
 CANCEL = "cancel/"
@@ -14,12 +15,20 @@ REFRESH = "refresh/"
 INTAKE = "intake/"
 RATE = "rate/"
 ACCOUNT = "account/"
+CACHE = "cache/"
+ENGINE = "engine/"
+MEDIA_HOST = "media-host/"
 """Key prefixes. They are followed by the breaker's name, request id, video key, stage, for a rate
-by the name that the endpoint's breaker has, too, and for an account by platform and name."""
+by the name that the endpoint's breaker has, too, for an account by platform and name, for caches by
+stage and worker, for an engine by worker, and for a media host by platform, host and video key."""
 
 ACCOUNT_SECONDS = 300.0
 """Interval at which the state of an account is published again, changed or not. One that is three
 times as old is of an account that no worker has any more."""
+
+WORKER_STATE_SECONDS = 120.0
+"""Interval at which a worker publishes the state of its caches and engine again, changed or not.
+One that is three times as old is of a worker that has stopped."""
 
 
 class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,3 +150,117 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """Name of the account among all platforms: ``tiktok/main``."""
         return f"{self.platform}/{self.account}"
+
+
+class CacheLevelState(msgspec.Struct, frozen=True, kw_only=True):
+    """A level of a cache; counters start with the process.
+
+    Attributes:
+        level: ``front``, ``memory`` and ``table`` are in the worker, ``shared`` and ``storage``
+            outside of it.
+        hits: valid entries found.
+        misses: look-ups without one.
+        stale: expired entries that were served in an outage.
+        entries: number of entries; None for a level outside of the worker.
+        bytes: their size, in part estimated.
+    """
+
+    level: str
+    hits: int = 0
+    misses: int = 0
+    stale: int = 0
+    entries: int | None = None
+    bytes: int | None = None
+
+
+class CacheFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A cache of a worker.
+
+    Attributes:
+        name: ``video_info``, ``metadata``, ``negative``, ``format_choice``, ``upload_date``,
+            ``files``.
+        levels: the nearest first.
+        evictions: number of removed entries by reason; ``ttl`` are the expired ones.
+    """
+
+    name: str
+    levels: tuple[CacheLevelState, ...]
+    evictions: dict[str, int] = {}
+
+
+class CacheState(msgspec.Struct, frozen=True, kw_only=True):
+    """The caches of a stage in one worker. Key: ``cache/<stage>/<worker>``.
+
+    Attributes:
+        worker: its name, as in the consumer groups of its stages.
+        started_at: start of the counters.
+        at: time of the figures.
+    """
+
+    stage: str
+    worker: str
+    started_at: Moment
+    caches: tuple[CacheFigures, ...]
+    at: Moment
+
+
+class EngineState(msgspec.Struct, frozen=True, kw_only=True):
+    """The extraction engine of one worker; counters start with it. Key: ``engine/<worker>``.
+
+    Attributes:
+        worker: its name, as in the consumer groups of its stages.
+        started_at: start of the engine.
+        versions: of the processes' libraries.
+        has_own_packages: ``engine.packages_dir`` replaces the installed yt-dlp.
+        impersonation: whether requests can impersonate a browser.
+        native_proof_of_work: whether challenges are solved by the compiled library.
+        processes: configured number.
+        processes_alive: processes that accept jobs.
+        jobs_in_flight: jobs assigned to processes.
+        jobs_waiting: jobs in the queue.
+        restarts: processes started as a replacement: after kills, crashes and for recycling.
+        kills: processes killed after a job's deadline or a heartbeat timeout.
+        crashes: processes that ended by themselves or were killed from outside.
+        start_failures: processes that did not become ready.
+        at: time of the state.
+    """
+
+    worker: str
+    started_at: Moment
+    versions: EngineVersions | None
+    has_own_packages: bool
+    impersonation: bool
+    native_proof_of_work: bool
+    processes: int
+    processes_alive: int
+    jobs_in_flight: int
+    jobs_waiting: int
+    restarts: int
+    kills: int
+    crashes: int
+    start_failures: int
+    at: Moment
+
+
+class MediaHostWait(msgspec.Struct, frozen=True, kw_only=True):
+    """A video waits for a media host that its platform does not list.
+
+    Key: ``media-host/<platform>/<host>/<video key>``.
+
+    Attributes:
+        host: name of the host, lower case.
+        video: key of the video.
+        until: end of the wait, unless it is published again: the next attempt, and the time for it.
+        at: time of the failure.
+    """
+
+    platform: str
+    host: str
+    video: str
+    until: Moment
+    at: Moment
+
+    @property
+    def name(self) -> str:
+        """Name of the wait among all platforms: ``tiktok/cdn.example.net/tiktok:760…``."""
+        return f"{self.platform}/{self.host}/{self.video}"

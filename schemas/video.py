@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from schemas.codec import Moment
+from schemas.subtitles import SubtitleTrack
 
 
 class VideoRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +104,8 @@ class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
         redirected_to: id of the post to which the platform redirects from this one.
         missing_pictures: positions of a photo post's pictures, from 1, for which the page has no
             address.
+        subtitles: those that the page offers, without translations by machines; only listed when
+            the page was read for a request with the option ``subtitles``.
     """
 
     platform: str
@@ -118,6 +121,7 @@ class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
     thumbnail_url: str | None = None
     missing_pictures: tuple[int, ...] = ()
     formats: tuple[VideoFormat, ...] = ()
+    subtitles: tuple[SubtitleTrack, ...] = ()
     redirected_to: str | None = None
 
 
@@ -196,12 +200,17 @@ class EngineVersions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Extraction(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine's output for a video's page. ``raw`` is the extractor's dictionary, opaque."""
+    """The engine's output for a video's page. ``raw`` is the extractor's dictionary, opaque.
+
+    Attributes:
+        subtitles: the extractor was asked for subtitles; otherwise they are unknown.
+    """
 
     raw: msgspec.Raw
     engine: EngineVersions
     extracted_at: Moment
     cookies: tuple[Cookie, ...] = ()
+    subtitles: bool = False
 
 
 MEDIA_TYPES = {

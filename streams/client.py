@@ -11,7 +11,15 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from schemas.codec import encode
-from schemas.commands import Cancel, Command, OpenBreaker, Refresh, ResetBreaker, Retry
+from schemas.commands import (
+    Cancel,
+    Command,
+    OpenBreaker,
+    RecordOrder,
+    Refresh,
+    ResetBreaker,
+    Retry,
+)
 from streams.cluster.connection import translate_errors
 from streams.cluster.producer import ReliableProducer, Write
 from streams.cluster.shared_state import open_shared_state
@@ -91,7 +99,7 @@ class Client(RequestProducer):
 
 
 def command_key(command: Command) -> str:
-    """Return the record key of a command: its request, video, breaker or stage."""
+    """Return the record key of a command: its request, video, breaker, stage or subject."""
     match command:
         case Cancel() | Retry():
             return command.request_id
@@ -99,15 +107,17 @@ def command_key(command: Command) -> str:
             return command.video
         case OpenBreaker() | ResetBreaker():
             return command.breaker
+        case RecordOrder():
+            return command.subject
     return command.stage
 
 
-async def read_signals(kafka: KafkaSettings, prefix: str) -> dict[str, bytes]:
-    """Return the latest values of the shared state whose keys have the prefix."""
+async def read_signals(kafka: KafkaSettings, *prefixes: str) -> dict[str, bytes]:
+    """Return the latest values of the shared state whose keys have one of the prefixes."""
     async with translate_errors(kafka):
         await require_topics(kafka, SIGNALS)
         async with open_shared_state(kafka) as shared_state:
-            return dict(shared_state.items(prefix))
+            return dict(pair for prefix in prefixes for pair in shared_state.items(prefix))
 
 
 def is_about(key: bytes | None, request_id: str) -> bool:

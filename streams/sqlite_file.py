@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -22,9 +22,10 @@ JOURNAL_BYTES = 16 * 2**20
 
 
 class SqliteFile:
-    """A connection with a write-ahead log. Methods may be called from any thread.
+    """Two connections with a write-ahead log. Methods may be called from any thread.
 
-    A crash of the machine may undo the last transactions, that of a process does not.
+    Reads have a connection of their own: they see the last committed transaction, and wait for none
+    in progress. A crash of the machine may undo the last transactions, that of a process does not.
 
     Args:
         path: of the file; its directory is created.
@@ -43,23 +44,30 @@ class SqliteFile:
         self._explain = explain
         self._lock = threading.Lock()
         self._db: sqlite3.Connection
+        self._read_lock = threading.Lock()
+        self._reader: sqlite3.Connection
 
     def __enter__(self) -> Self:
         with self._explained_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._db = self._connect()
             try:
                 self._prepare()
+                self._reader = self._connect()
             except BaseException:
                 self._db.close()
                 raise
         return self
 
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+
     def __exit__(self, *exc: object) -> None:
         # SQLite crashes when another thread still reads.
-        with self._lock:
+        with self._read_lock, self._lock:
+            self._reader.close()
             self._db.close()
 
     @contextmanager
@@ -74,10 +82,12 @@ class SqliteFile:
                 raise
             self._db.execute("COMMIT")
 
-    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(
+        self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
-        with self._lock, self._explained_errors():
-            return self._db.execute(query, values).fetchall()
+        with self._read_lock, self._explained_errors():
+            return self._reader.execute(query, values).fetchall()
 
     def _prepare(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")

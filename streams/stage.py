@@ -143,6 +143,7 @@ class StageContext:
         checks: readiness checks; the stage appends its own.
         on_memory_pressure: callbacks that drop cached data; the stage appends its own.
         partition_share: share of the stage's partitions assigned to this worker, 0 to 1.
+        worker: name of this worker among all.
     """
 
     settings: Settings
@@ -155,6 +156,7 @@ class StageContext:
     on_memory_pressure: list[Callable[[], None]] = field(default_factory=list)
     partition_share: Callable[[], float] = lambda: 1.0
     indexed_tables: Mapping[str, IndexedTable] = field(default_factory=dict)
+    worker: str = "worker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,9 @@ SIGNALS = Topic(
     retention=2 * _WEEK,
     compacted=True,
     expires=True,
+    # Every process reads it from the beginning, and each busy worker adds 10 MB a day, of which
+    # compaction leaves 2 KB.
+    segment=timedelta(hours=1),
     partitions=1,
 )
 AUDIT = Topic("audit", "request id", "Every transition of every request.")

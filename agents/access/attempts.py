@@ -24,6 +24,7 @@ class PlannedAttempt:
         step: the stage that makes it.
         trial: id of the granted trial; None when it is not a trial.
         part: distinguishes attempts of the job: the file's format, "" when there is one only.
+        reported: its outcome counts for the breaker.
     """
 
     job: Job
@@ -32,6 +33,7 @@ class PlannedAttempt:
     step: str
     trial: str | None = None
     part: str = ""
+    reported: bool = True
 
     @property
     def breaker(self) -> str:

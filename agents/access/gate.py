@@ -107,6 +107,7 @@ class OutboundGate:
         call: Callable[[str], Awaitable[T]],
         part: str = "",
         cost: Cost = ONE_REQUEST,
+        reported: bool = True,
     ) -> T:
         """Make one attempt and return its result.
 
@@ -118,13 +119,15 @@ class OutboundGate:
             part: distinguishes attempts of a job on one subject: the file's format. Each is a
                 trial of its own.
             cost: what it takes of the rate limit.
+            reported: the outcome counts for the breaker; otherwise it is only obeyed.
 
         Raises:
             ClipmillError: the call's, with its endpoint; or, not permitted, the code that opened
                 the breakers, when all of them are open, or ``rate_limit.api`` when the wait for
                 the rate is too long; or ``request.expired`` when the deadline comes before.
         """
-        candidates = self._candidates(job, platform, subject, part)
+        planned = self._candidates(job, platform, subject, part)
+        candidates = [replace(each, reported=reported) for each in planned]
         cost = replace(cost, rank=_rank(job))
         # Frees the stage's slot: cache hits and quick failures do not queue behind waiting events.
         async with slot_released():
@@ -231,7 +234,9 @@ class OutboundGate:
 
         An inconclusive one is reported only if it was a trial, which frees its slot.
         """
-        if is_conclusive(error.code if error else None) or planned.trial:
+        if not planned.reported:
+            self._breakers.withdraw(planned)
+        elif is_conclusive(error.code if error else None) or planned.trial:
             seconds = self._timer() - started
             record = attempt_record(planned, error, seconds, self._clock(), cuts=cuts)
             self._context.publish_best_effort(record)

@@ -56,6 +56,7 @@ def object_store_settings(settings: Settings) -> "ObjectStoreSettings | None":
         parallel_parts=chosen.parallel_parts,
         single_put_bytes=chosen.single_put_bytes,
         uploads=chosen.uploads,
+        memory_bytes=chosen.upload_memory_bytes,
     )
 
 

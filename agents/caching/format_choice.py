@@ -71,7 +71,14 @@ class FormatChoices:
 def _selection_options(options: Options) -> Options:
     """Reset the options that have no influence on the selection."""
     return msgspec.structs.replace(
-        options, refresh=False, limit=None, sidecars=(), embed_metadata=False
+        options,
+        refresh=False,
+        limit=None,
+        sidecars=(),
+        embed_metadata=False,
+        subtitles=(),
+        automatic_subtitles=False,
+        subtitle_formats=("vtt",),
     )
 
 

@@ -32,6 +32,7 @@ from schemas.commands import (
     Cancel,
     Command,
     OpenBreaker,
+    RecordOrder,
     Refresh,
     ResetBreaker,
     ResumeStage,
@@ -110,6 +111,8 @@ class Commands:
                 return [context.send(ATTEMPTS, order.name, order, "breaker.ordered")]
             case ResumeStage():
                 return [self._resume(command, context)]
+            case RecordOrder():
+                return []
 
     def _resume(self, command: ResumeStage, context: "CommandContext") -> Outgoing:
         if command.stage not in self._stages:

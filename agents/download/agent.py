@@ -33,6 +33,7 @@ from agents.download.segments.store import SegmentStore
 from agents.download.sidecars import SidecarProvider, with_thumbnail
 from agents.download.source_download import SourceDownloader
 from agents.download.storage_guard import STORAGE_ERROR_CODES, StorageGuard
+from agents.download.subtitles import SubtitleProvider
 from agents.download.verification import open_verifier
 from agents.media.remuxer import open_remuxer
 from agents.pipeline import (
@@ -45,9 +46,12 @@ from agents.pipeline import (
     step_handler,
 )
 from agents.pipeline.request_claims import claim_of_selected
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ClipmillError, Job, SelectedVideo, StoredFile
+from schemas.subtitles import MissingSubtitles
 from streams import ATTEMPTS, PROGRESS, SELECTED, Handler, Stage, StageContext, TableWrite
+from streams.media_host_waits import follow_media_host_waits
 
 NAME = "download"
 
@@ -66,8 +70,10 @@ class Download:
         files: provides the media files.
         index: index of the stored files.
         sidecars: provides the sidecars.
+        subtitles: provides the subtitles.
         storage_guard: pauses the intake while the storage fails.
         context: the stage's.
+        unknown_hosts: ends the waits of a video that has its files.
     """
 
     def __init__(
@@ -75,15 +81,19 @@ class Download:
         files: FileProvider,
         index: StoredFileIndex,
         sidecars: SidecarProvider,
+        subtitles: SubtitleProvider,
         *,
         storage_guard: StorageGuard,
         context: StageContext,
+        unknown_hosts: UnknownHosts,
     ) -> None:
         self._files = files
         self._index = index
         self._sidecars = sidecars
+        self._subtitles = subtitles
         self._storage_guard = storage_guard
         self._context = context
+        self._unknown_hosts = unknown_hosts
 
     async def work(self, event: SelectedVideo) -> StepOutcome:
         """Complete with the files, downloaded now or reused; or as expired at the deadline."""
@@ -124,15 +134,19 @@ class Download:
         await self._index.record_request(event)
         ids = [source.file_id for source in event.sources]
         thumbnail = await self._sidecars.fetch(row, task)
-        provided = dict(zip(ids, files, strict=True)) | thumbnail
+        subtitles = await self._subtitles.provide(row, task)
+        beside = thumbnail | subtitles.files
+        provided = dict(zip(ids, files, strict=True)) | beside
         writes: tuple[TableWrite, ...] = ()
         if not all(each.reused and id_ in row for id_, each in provided.items()):
             new = {id_: _as_fetched(each) for id_, each in provided.items()}
             writes = (self._index.row_with(event, new, row, started),)
+        for ended in self._unknown_hosts.ends(event.video.key):
+            self._context.publish_best_effort(ended)
         settings = self._context.settings
-        stored = (*files, *thumbnail.values(), *await self._sidecars.write(event))
+        stored = (*files, *beside.values(), *await self._sidecars.write(event))
         linked = tuple(replace(each, public_url=public_url(settings, each.uri)) for each in stored)
-        return _complete(event, linked, writes)
+        return _complete(event, linked, writes, subtitles.missing)
 
 
 def _as_fetched(file: StoredFile) -> StoredFile:
@@ -146,7 +160,10 @@ def _seconds_left(job: Job) -> float | None:
 
 
 def _complete(
-    event: SelectedVideo, files: tuple[StoredFile, ...], writes: tuple[TableWrite, ...]
+    event: SelectedVideo,
+    files: tuple[StoredFile, ...],
+    writes: tuple[TableWrite, ...],
+    missing_subtitles: tuple[MissingSubtitles, ...],
 ) -> Complete:
     kinds = {file.sidecar for file in files}
     pictures = any(source.format.picture for source in event.sources)
@@ -158,6 +175,7 @@ def _complete(
         files=files,
         partial=pictures and bool(event.info.missing_pictures),
         missing_sidecars=tuple(it for it in event.job.options.sidecars if it not in kinds),
+        missing_subtitles=(*event.missing_subtitles, *missing_subtitles),
     )
     return Complete(outcome, writes)
 
@@ -179,6 +197,8 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             )
             await stack.enter_async_context(background_task(retention.run()))
         sweep_files(context)
+        waits = stack.enter_context(follow_media_host_waits(context.shared_state))
+        unknown_hosts = UnknownHosts(waits)
         sources = SourceDownloader(
             Platforms.load(context.settings.platforms),
             fetchers,
@@ -188,6 +208,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             tracks=TrackFetcher(),
             segments=SegmentStore(settings.data_dir / "segments"),
             context=context,
+            unknown_hosts=unknown_hosts,
         )
         fetcher = FileFetcher(
             sources, storage, storage_guard=storage_guard, verifier=verifier, remuxer=remuxer
@@ -198,8 +219,10 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             files,
             index,
             SidecarProvider(files, storage),
+            SubtitleProvider(sources, index, storage),
             storage_guard=storage_guard,
             context=context,
+            unknown_hosts=unknown_hosts,
         )
         yield step_handler(NAME, SelectedVideo, work.work, context.shared_state)
 

@@ -13,12 +13,11 @@ from msgspec.structs import replace
 
 from agents.download.download_task import DownloadTask
 from agents.download.file_provider import FileProvider
+from agents.download.generated_file import publish_content
 from agents.download.nfo import write_nfo
-from agents.download.post_details import details_of
 from agents.download.storage_guard import STORAGE_ERROR_CODES
 from agents.storage import Storage
 from agents.storage.names import THUMBNAIL_SUFFIX
-from agents.storage.writing import open_hashing_file
 from schemas.errors import ClipmillError
 from schemas.events import SelectedVideo
 from schemas.files import SIDECAR_TYPES, Sidecar, StoredFile
@@ -104,24 +103,13 @@ class SidecarProvider:
     async def _write(self, kind: Sidecar, event: SelectedVideo) -> StoredFile:
         extension, write = WRITERS[kind]
         content, first = write(event.info), event.sources[0]
-        async with self._storage.workspace() as directory:
-            path = directory / kind
-            async with open_hashing_file(path) as file:
-                await file.write(content)
-                digest = await file.finish()
-            uri = await self._storage.publish(
-                path,
-                platform=event.video.platform,
-                video_id=event.video.id,
-                format_id=first.file_id,
-                extension=extension,
-                sha256=digest,
-                details=details_of(event.info),
-            )
+        published = await publish_content(
+            self._storage, content, event, format_id=first.file_id, extension=extension
+        )
         return StoredFile(
-            uri=uri,
+            uri=published.uri,
             bytes=len(content),
-            sha256=digest,
+            sha256=published.sha256,
             mime_type=SIDECAR_TYPES[extension],
             format_id=first.format_id,
             sidecar=kind,

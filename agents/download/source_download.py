@@ -10,15 +10,18 @@ from agents.access import OutboundGate
 from agents.download.download_task import DownloadPart, DownloadTask
 from agents.download.segments.fetcher import FetchedTrack, TrackFetcher
 from agents.download.segments.store import SegmentStore
-from agents.download.unknown_hosts import UnknownHosts
+from agents.network.addresses import parse_media_url
 from agents.network.bandwidth import time_limit
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.network.resource import ResourceFetcher
 from agents.network.transfer import OnBytes
 from agents.pipeline.events import report_progress
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ClipmillError, ErrorCode, Job
 from schemas.progress import Progress
+from schemas.subtitles import SubtitleSource
+from schemas.video import MediaSource, VideoFormat
 from streams import StageContext
 from streams.observability.metrics import EGRESS_BYTES
 
@@ -55,6 +58,7 @@ class SourceDownloader:
         tracks: fetches the segments of tracks.
         segments: directories of unfinished tracks.
         context: the stage's.
+        unknown_hosts: explains errors of media at hosts that the platform does not list.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class SourceDownloader:
         tracks: TrackFetcher,
         segments: SegmentStore,
         context: StageContext,
+        unknown_hosts: UnknownHosts,
     ) -> None:
         self._platforms = platforms
         self._fetchers = fetchers
@@ -73,7 +78,7 @@ class SourceDownloader:
         self._segments = segments
         self._tracks = tracks
         self._context = context
-        self._unknown_hosts = UnknownHosts()
+        self._unknown_hosts = unknown_hosts
 
     async def download_file(self, part: DownloadPart, task: DownloadTask, target: Path) -> Fetched:
         """Download a whole file.
@@ -115,6 +120,46 @@ class SourceDownloader:
             )
 
         return await self._attempt(part, task, call)
+
+    async def download_subtitles(
+        self, source: SubtitleSource, task: DownloadTask, limits: FetchLimits
+    ) -> list[bytes]:
+        """Return the bytes of subtitles: of the file, or of each segment of its playlist.
+
+        Raises:
+            ClipmillError: see `TrackFetcher.read`; the gate failed.
+        """
+        video, media = task.event.video, _subtitle_source(source, task.event.sources[0])
+        hosts = self._platforms.by_name(video.platform).get_capabilities().media_hosts
+        try:
+            parse_media_url(media.url, hosts)
+            return await self._gate.run(
+                task.event.job,
+                platform=video.platform,
+                subject=video.key,
+                call=lambda egress: self._read_via(egress, media, task, limits),
+                part=media.format.format_id,
+                # Hosts of subtitles refuse what those of the media serve, such as YouTube's.
+                reported=False,
+            )
+        except ClipmillError as error:
+            raise self._unknown_hosts.explained(error, video.platform, video.key) from None
+
+    async def _read_via(
+        self, egress: str, media: MediaSource, task: DownloadTask, limits: FetchLimits
+    ) -> list[bytes]:
+        platform = task.event.video.platform
+        hosts = self._platforms.by_name(platform).get_capabilities().media_hosts
+        fetcher = self._fetchers[egress]
+        try:
+            async with time_limit(limits.total_seconds) as bound:
+                bodies = await self._tracks.read(media, fetcher, hosts=hosts, limits=limits)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise _too_slow(limits) from None
+        EGRESS_BYTES.labels(platform, egress).inc(sum(map(len, bodies)))
+        return bodies
 
     def report_progress(self, progress: Progress | None, job: Job) -> None:
         if progress is not None:
@@ -159,10 +204,21 @@ class SourceDownloader:
             if not bound.expired():
                 raise
             raise _too_slow(limits) from None
-        self._unknown_hosts.succeeded(platform, key)
         return downloaded
 
 
 def _too_slow(limits: FetchLimits) -> ClipmillError:
     message = f"the download took longer than {limits.total_seconds:.0f} s"
     return ClipmillError(ErrorCode.NETWORK_TIMEOUT, message)
+
+
+def _subtitle_source(source: SubtitleSource, first: MediaSource) -> MediaSource:
+    """Return the source of subtitles, with headers and cookies of the post's first file."""
+    subtitles = VideoFormat(
+        format_id=f"subtitles {source.language}",
+        container="vtt",
+        protocol="hls" if source.playlist else "https",
+    )
+    return MediaSource(
+        format=subtitles, url=source.url or "", headers=first.headers, cookies=first.cookies
+    )

@@ -2,7 +2,8 @@
 
 Contract with extractors: an attribute ``facts: dict[str, str]`` holds what an extractor knows about
 a failure beyond its exception; the runner empties it before every job and adds it to the failure.
-Proof-of-work challenges of a page are solved by ``proof_of_work`` of the downloader.
+Proof-of-work challenges of a page are solved by ``proof_of_work`` of the downloader, and a page's
+programs are run by its ``javascript``.
 """
 
 from collections.abc import Mapping
@@ -14,12 +15,15 @@ from yt_dlp import YoutubeDL
 from agents.engine.extractors import load_extractor, repeat_initialization
 from agents.engine.failures import flatten
 from agents.engine.handlers import guarded_handlers
+from agents.engine.javascript import JavaScript
+from agents.engine.javascript_support import javascript_support
 from agents.engine.limits import is_memory_exhausted
 from agents.engine.playlists import read_entries
 from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.protocol import Assignment, JobFailed, JobFinished
 from agents.engine.request_bounds import Bounds, Deadline
 from agents.engine.results import add_cookies, cookies_for, to_json
+from agents.engine.subtitles import tolerate_failures, with_bounded_subtitles
 
 
 class JobRunner:
@@ -29,13 +33,17 @@ class JobRunner:
         bounds: limits of every request.
         proxies: proxy URL by egress. Each egress has its own `YoutubeDL`, made on first use
             (1.3 ms), so that its connections are reused.
+        javascript: whether programs of pages are run, if that is installed.
     """
 
-    def __init__(self, bounds: Bounds, proxies: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, bounds: Bounds, proxies: Mapping[str, str | None], *, javascript: bool = True
+    ) -> None:
         self._bounds = bounds
         self._proxies = proxies
         self._deadline = Deadline()
         self._proof_of_work = ProofOfWork(self._deadline)
+        self._javascript = JavaScript(self._deadline, enabled=javascript)
         self._sessions: dict[str, _ExtractorSession] = {}
 
     def run(self, assignment: Assignment) -> JobFinished | JobFailed:
@@ -66,8 +74,10 @@ class JobRunner:
         add_cookies(jar, job.cookies)
         if hasattr(extractor, "facts"):
             extractor.facts = facts
+        session.ydl.params |= dict.fromkeys(_SUBTITLE_PARAMETERS, job.subtitles)
         repeat_initialization(extractor)
         result = read_entries(extractor.extract(job.url), job.entries_max, self._deadline)
+        result = with_bounded_subtitles(result, wanted=job.subtitles)
         return JobFinished(
             number=assignment.number,
             raw=to_json(result),
@@ -79,12 +89,14 @@ class JobRunner:
         if egress not in self._sessions:
             ydl = _EngineDL(self._bounds, self._deadline, self._proxies[egress])
             ydl.proof_of_work = self._proof_of_work
+            ydl.javascript = self._javascript
             self._sessions[egress] = _ExtractorSession(ydl)
         return self._sessions[egress]
 
 
 def warm_up(extractors: list[str]) -> None:
     """Import and construct everything once, so that forked processes start warm."""
+    javascript_support()
     for name in extractors:
         load_extractor(name)
     YoutubeDL(_parameters(None, 1.0), auto_init=False).close()
@@ -101,6 +113,7 @@ class _ExtractorSession:
         if name not in self._extractors:
             extractor = load_extractor(name)()
             self.ydl.add_info_extractor(extractor)
+            tolerate_failures(extractor)
             self._extractors[name] = extractor
         return self._extractors[name]
 
@@ -110,9 +123,11 @@ class _EngineDL(YoutubeDL):
 
     Attributes:
         proof_of_work: solves the challenges of pages, for extractors.
+        javascript: runs the programs of pages, for extractors.
     """
 
     proof_of_work: ProofOfWork
+    javascript: JavaScript
 
     def __init__(self, bounds: Bounds, deadline: Deadline, proxy: str | None) -> None:
         self._handlers = guarded_handlers(bounds, deadline)
@@ -131,11 +146,17 @@ class _NullLogger:
     info = warning = error = debug
 
 
+_SUBTITLE_PARAMETERS = ("writesubtitles", "writeautomaticsub")
+"""Parameters of yt-dlp by which extractors look for subtitles."""
+
+
 def _parameters(proxy: str | None, request_seconds: float) -> dict[str, Any]:
     return {
         "cachedir": False,
         "check_formats": False,
         "color": "no_color",
+        # Otherwise YouTube lists every language in the translation of every other one.
+        "extractor_args": {"youtube": {"skip": ["translated_subs"]}},
         "extractor_retries": 0,
         "geo_bypass": False,
         "ignoreerrors": False,

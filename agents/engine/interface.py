@@ -24,6 +24,8 @@ class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
         egress: name of the egress.
         entries_max: entries of a playlist to read; pages beyond them are not requested. None: no
             playlist is expected.
+        subtitles: also extract those, which may need requests of its own; otherwise the result has
+            none.
     """
 
     url: str
@@ -32,6 +34,7 @@ class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
     cookies: tuple[Cookie, ...] = ()
     egress: str = DIRECT
     entries_max: int | None = None
+    subtitles: bool = False
 
 
 class EngineResult(msgspec.Struct, frozen=True, kw_only=True):

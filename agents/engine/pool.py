@@ -190,6 +190,7 @@ def _setup(settings: PoolSettings, egresses: Sequence[Egress]) -> Setup:
         memory_bytes_max=settings.memory_bytes_max,
         proxies={egress.name: egress.proxy for egress in egresses},
         ca_file=str(_roots(egresses) or certifi.where()),
+        javascript=settings.javascript,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from agents.engine.interface import EngineFailure, EngineJob
+from agents.engine.javascript_support import DISABLED, JavaScriptSupport
 from schemas.video import Cookie, EngineVersions
 
 FRAME_BYTES_MAX = 4 * 1024 * 1024
@@ -31,6 +32,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         memory_bytes_max: private memory of the process.
         proxies: proxy URL by egress, None without one; may hold credentials.
         ca_file: PEM file of trusted roots.
+        javascript: whether programs of pages are run, if that is installed.
     """
 
     threads: int
@@ -39,6 +41,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     memory_bytes_max: int
     proxies: dict[str, str | None]
     ca_file: str
+    javascript: bool = True
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -60,6 +63,7 @@ class ProcessReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     versions: EngineVersions
     impersonation: bool
     native_proof_of_work: bool = False
+    javascript: JavaScriptSupport = DISABLED
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):

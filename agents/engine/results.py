@@ -13,7 +13,7 @@ import orjson
 from schemas.video import Cookie
 
 RESULT_BYTES_MAX = 1_000_000
-"""A video's result has 6 to 10 KB; with every subtitle of a long one some hundred KB."""
+"""A video's result has 6 to 10 KB; for subtitles see `agents.engine.subtitles`."""
 
 DEPTH_MAX = 40
 COOKIES_MAX = 64

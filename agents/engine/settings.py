@@ -29,6 +29,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
         preload: dotted names ``package.module:Class`` of extractors imported before the first
             fork. Others work too, at the cost of one import per process.
         packages_dir: folder with another yt-dlp; first entry of the import path.
+        javascript: whether programs of pages are run, in a sandboxed process each.
     """
 
     processes: int = msgspec.field(default_factory=lambda: len(os.sched_getaffinity(0)))
@@ -42,3 +43,4 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout_seconds: float = 30.0
     preload: tuple[str, ...] = ()
     packages_dir: Path | None = None
+    javascript: bool = True

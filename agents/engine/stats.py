@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from agents.engine.javascript_support import DISABLED, JavaScriptSupport
 from schemas.video import EngineVersions
 
 
@@ -25,6 +26,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
         versions: of the processes' libraries; None before the first process was ready.
         impersonation: whether requests can impersonate a browser.
         native_proof_of_work: whether challenges are solved by the compiled library.
+        javascript: what runs the programs of pages, or why none does.
     """
 
     processes_wanted: int
@@ -41,6 +43,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     versions: EngineVersions | None
     impersonation: bool
     native_proof_of_work: bool = False
+    javascript: JavaScriptSupport = DISABLED
 
 
 class Counters:
@@ -55,6 +58,7 @@ class Counters:
         self.versions: EngineVersions | None = None
         self.impersonation = False
         self.native_proof_of_work = False
+        self.javascript = DISABLED
 
     def snapshot(self, **gauges: Any) -> EngineStats:
         """Return the counters together with the current gauges."""

@@ -141,6 +141,7 @@ class WorkerSupervisor:
         self._counters.versions = worker.ready.versions
         self._counters.impersonation = worker.ready.impersonation
         self._counters.native_proof_of_work = worker.ready.native_proof_of_work
+        self._counters.javascript = worker.ready.javascript
         return worker
 
     def _recycle(self, worker: WorkerHandle) -> None:

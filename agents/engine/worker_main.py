@@ -13,6 +13,7 @@ from pathlib import Path
 from agents.engine.extraction import JobRunner
 from agents.engine.failures import is_out_of_memory
 from agents.engine.handlers import IMPERSONATION, engine_versions
+from agents.engine.javascript_support import DISABLED, javascript_support
 from agents.engine.limits import limit_memory
 from agents.engine.proof_of_work import IS_NATIVE
 from agents.engine.protocol import (
@@ -109,16 +110,17 @@ def serve(connection: socket.socket) -> None:
     install_connect_guard(*setup.proxies.values())
     send_lock = threading.Lock()
     threads = _thread_pool(setup, connection, send_lock)
-    _send(connection, send_lock, _ready())
+    _send(connection, send_lock, _ready(setup))
     _receive_all(connection, send_lock, threads)
 
 
-def _ready() -> ProcessReady:
+def _ready(setup: Setup) -> ProcessReady:
     return ProcessReady(
         pid=os.getpid(),
         versions=engine_versions(),
         impersonation=IMPERSONATION,
         native_proof_of_work=IS_NATIVE,
+        javascript=javascript_support() if setup.javascript else DISABLED,
     )
 
 
@@ -141,7 +143,7 @@ def _thread_pool(setup: Setup, connection: socket.socket, send_lock: threading.L
     bounds = _bounds(setup)
 
     def make_runner() -> RunJob:
-        return JobRunner(bounds, setup.proxies).run
+        return JobRunner(bounds, setup.proxies, javascript=setup.javascript).run
 
     def on_done(done: JobFinished | JobFailed) -> None:
         _send(connection, send_lock, done)

@@ -10,6 +10,7 @@ import msgspec
 from rich.table import Table
 
 from agents.access.egress import open_egresses
+from agents.engine.javascript_support import JavaScriptSupport
 from agents.engine.pool import EnginePool
 from agents.engine.starting import EngineStartError
 from agents.engine_check.canaries import Canaries, CanaryResult
@@ -38,6 +39,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         versions: of the engine's libraries.
         impersonation: whether requests can impersonate a browser.
         native_proof_of_work: whether the compiled library computes proofs of work.
+        javascript: what runs the programs of pages, or why none does.
         packages_dir: folder of yt-dlp, None for the installed one.
         results: one for each URL and egress.
     """
@@ -46,6 +48,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     versions: EngineVersions | None
     impersonation: bool
     native_proof_of_work: bool
+    javascript: JavaScriptSupport
     packages_dir: str | None
     results: tuple[CanaryResult, ...]
 
@@ -110,6 +113,7 @@ async def check_engine(settings: Settings, urls: Sequence[str]) -> Report:
         versions=stats.versions,
         impersonation=stats.impersonation,
         native_proof_of_work=stats.native_proof_of_work,
+        javascript=stats.javascript,
         packages_dir=_text(pool_settings.packages_dir),
         results=tuple(map(_redact, results)),
     )
@@ -133,7 +137,8 @@ def _print(report: Report) -> None:
     click.echo(f"impersonation {hint}")
     solver = "the compiled library" if report.native_proof_of_work else "Python, which is slow"
     click.echo(f"proof of work is computed by {solver}")
-    click.echo(f"JavaScript is not run: {NO_JAVASCRIPT}")
+    limits = "" if report.javascript.is_available else f"; {NO_JAVASCRIPT}"
+    click.echo(f"JavaScript is {report.javascript.summary}{limits}")
     open_console().print(_table(report.results))
 
 

@@ -5,7 +5,7 @@ first one extracts the video, the others hit the cache.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from agents.access import OutboundGate, installed_plugins, open_egresses
 from agents.access.accounts import stage_authenticator
@@ -19,6 +19,7 @@ from agents.extraction.videos import TABLE, VideoWork
 from agents.pipeline import STEP_TOPICS, bug_handler, step_handler
 from agents.pipeline.request_claims import bug_by_kind, claim_of_validated, handle_by_kind
 from agents.pipeline.stage_caches import CacheName, StageCaches, open_caches
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ValidatedListing, ValidatedVideo
 from streams import (
@@ -32,6 +33,7 @@ from streams import (
     StageContext,
     tombstones,
 )
+from streams.media_host_waits import follow_media_host_waits
 
 NAME = "extraction"
 SWEEP_SECONDS = 60.0
@@ -55,7 +57,9 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
         open_caches(NAME, context, MEMORY_SHARES) as caches,
         stage_authenticator(context, platforms) as authenticator,
         open_engine(context, platforms, egresses) as engine,
+        AsyncExitStack() as stack,
     ):
+        waits = stack.enter_context(follow_media_host_waits(context.shared_state))
         sweep_listings(context)
         reader = PageReader(
             platforms,
@@ -65,6 +69,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
             ),
             authenticator=authenticator,
             deadline_seconds=settings.engine.deadline_seconds,
+            unknown_hosts=UnknownHosts(waits),
             always=settings.auth.always,
         )
         dates = caches.upload_dates()

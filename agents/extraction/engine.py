@@ -1,13 +1,17 @@
 """Opens the extraction engine of a process: its settings, start-up check, metrics and health."""
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from agents.engine.pool import EnginePool
 from agents.engine.settings import PoolSettings
 from agents.network.egress import Egress
+from agents.pipeline.worker_states import WorkerStates, publish_periodically
 from agents.platforms.extractor_names import check_extractors
 from agents.platforms.registry import Platforms
+from schemas.signals import ENGINE, EngineState
 from streams.observability.metrics import (
     ENGINE_CHALLENGE_SECONDS,
     ENGINE_IMPERSONATION,
@@ -18,6 +22,10 @@ from streams.observability.metrics import (
 )
 from streams.settings import Settings
 from streams.stage import StageContext
+
+log = logging.getLogger(__name__)
+
+STATE_KIND = "engine.changed.v1"
 
 
 def engine_settings(settings: Settings, preload: tuple[str, ...] = ()) -> PoolSettings:
@@ -30,6 +38,7 @@ def engine_settings(settings: Settings, preload: tuple[str, ...] = ()) -> PoolSe
         request_timeout_seconds=engine.request_timeout_seconds,
         preload=preload,
         packages_dir=engine.packages_dir,
+        javascript=engine.javascript,
     )
 
 
@@ -49,7 +58,38 @@ async def open_engine(
     ) as engine:
         await check_extractors(platforms, engine, next(iter(egresses)))
         _export_stats(engine, context)
+        _publish_state(engine, context)
+        log.info("JavaScript of pages is %s", engine.stats().javascript.summary)
         yield engine
+
+
+def _publish_state(engine: EnginePool, context: StageContext) -> None:
+    """Schedule the publication of the engine's state."""
+    started_at = datetime.now(UTC)
+    packages_dir = context.settings.engine.packages_dir
+
+    def read(now: datetime) -> EngineState:
+        stats = engine.stats()
+        return EngineState(
+            worker=context.worker,
+            started_at=started_at,
+            versions=stats.versions,
+            has_own_packages=packages_dir is not None,
+            impersonation=stats.impersonation,
+            native_proof_of_work=stats.native_proof_of_work,
+            processes=stats.processes_wanted,
+            processes_alive=stats.processes_alive,
+            jobs_in_flight=stats.jobs_in_flight,
+            jobs_waiting=stats.jobs_waiting,
+            restarts=stats.restarts,
+            kills=stats.kills,
+            crashes=stats.crashes,
+            start_failures=stats.start_failures,
+            at=now,
+        )
+
+    states = WorkerStates(f"{ENGINE}{context.worker}", STATE_KIND, "extraction")
+    publish_periodically(context, states, read)
 
 
 def _export_stats(engine: EnginePool, context: StageContext) -> None:

@@ -5,10 +5,14 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from agents.access.gate import OutboundGate
 from agents.access.rate_limits import ONE_REQUEST, Cost
 from agents.accounts.interface import Account, AccountUse, Authenticator
-from agents.engine.interface import EngineJob, EngineResult, Extractor
+from agents.engine.interface import Extractor
+from agents.extraction.engine_adapters import RenewingEngine, SubtitleEngine
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import Job
@@ -45,6 +49,7 @@ class PageReader:
         deadline_seconds: wall time for one page.
         always: read every page with an account, if one is available.
         login_seconds: timeout of the authenticator.
+        unknown_hosts: explains errors of media at hosts that the platform does not list.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class PageReader:
         gate: OutboundGate,
         authenticator: Authenticator,
         deadline_seconds: float,
+        unknown_hosts: UnknownHosts,
         always: bool = False,
         login_seconds: float = LOGIN_TIMEOUT_SECONDS,
     ) -> None:
@@ -65,6 +71,7 @@ class PageReader:
         self._deadline_seconds = deadline_seconds
         self._always = always
         self._login_seconds = login_seconds
+        self._unknown_hosts = unknown_hosts
 
     async def read(self, video: VideoRef, job: Job) -> Extraction:
         """Extract the page of a post.
@@ -72,16 +79,21 @@ class PageReader:
         Raises:
             ClipmillError: the platform failed, or the gate rejected the call.
         """
-        platform = self._platforms.by_name(video.platform)
+        platform, subtitles = self._platforms.by_name(video.platform), bool(job.options.subtitles)
 
         async def fetch(egress: str, engine: Extractor, account: Account | None) -> Extraction:
-            return await platform.get_video_info(
-                video,
-                engine,
-                egress=egress,
-                deadline_seconds=self._seconds_left(job),
-                account=account,
-            )
+            try:
+                extraction = await platform.get_video_info(
+                    video,
+                    SubtitleEngine(engine) if subtitles else engine,
+                    egress=egress,
+                    deadline_seconds=self._seconds_left(job),
+                    account=account,
+                )
+            except ClipmillError as error:
+                explained = self._unknown_hosts.explained(error, video.platform, video.key)
+                raise explained from error.__cause__
+            return replace(extraction, subtitles=subtitles)
 
         return await self._read(fetch, video, job)
 
@@ -227,28 +239,3 @@ def _with_account(error: ClipmillError, account: Account) -> ClipmillError:
     error.account = account.name
     error.details["account"] = account.name
     return error
-
-
-class RenewingEngine:
-    """An `Extractor` that renews an account's session with the cookies of every result.
-
-    Platforms use it like any other extractor.
-
-    Args:
-        engine: runs the extraction.
-        account: the account whose session the requests use.
-    """
-
-    def __init__(self, engine: Extractor, account: Account) -> None:
-        self._engine = engine
-        self._account = account
-
-    async def extract(self, job: EngineJob) -> EngineResult:
-        """Run the extractor and renew the account's session.
-
-        Raises:
-            EngineError: the extractor failed.
-        """
-        result = await self._engine.extract(job)
-        self._account.renew(result.cookies)
-        return result

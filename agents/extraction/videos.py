@@ -3,6 +3,7 @@
 Part of the extraction stage.
 """
 
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -21,6 +22,8 @@ from schemas.events import CacheUse
 from schemas.job import PageUse
 from schemas.video import EngineVersions
 from streams import TableWrite
+
+logger = logging.getLogger(__name__)
 
 TABLE = "video-info"
 
@@ -67,12 +70,15 @@ class VideoWork:
             ClipmillError: the platform failed, or the gate rejected the call.
         """
         known = await self._lookup(event)
-        if known is not None:
+        if known is not None and _has_subtitles(known.extraction, event.job):
             use = _cache_use(known.extraction, event.job.page)
             return self._to_outcome(event, known.extraction, use, known.row)
         try:
             extraction = await self._reader.read(event.video, event.job)
         except ClipmillError as error:
+            if known is not None:
+                logger.warning("%s is read without subtitles: %s", event.video.key, error)
+                return self._to_outcome(event, known.extraction, "hit", known.row)
             error.engine = self._versions()
             await self._store_failure(event, error)
             return self._serve_stale(event, error)
@@ -84,7 +90,9 @@ class VideoWork:
         if event.job.page != PageUse() or _wants_fresh(event.job):
             return None
         known = self._cache.get_local(event.video.key)
-        return None if known is None else self._to_outcome(event, known.extraction, "hit")
+        if known is None or not _has_subtitles(known.extraction, event.job):
+            return None
+        return self._to_outcome(event, known.extraction, "hit")
 
     async def _lookup(self, event: ValidatedVideo) -> CacheHit | None:
         """Return a cached extraction; a failure in the negative cache is raised.
@@ -159,6 +167,11 @@ class VideoWork:
 
 def _wants_fresh(job: Job) -> bool:
     return job.options.refresh or job.page.outdated
+
+
+def _has_subtitles(extraction: Extraction, job: Job) -> bool:
+    """Return whether a cached page was read with its subtitles, or the job needs none."""
+    return extraction.subtitles or not job.options.subtitles
 
 
 def _is_outdated(extraction: Extraction, page: PageUse) -> bool:

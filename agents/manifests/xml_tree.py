@@ -19,12 +19,18 @@ TEXT_CHARACTERS_MAX = 8_192
 
 @dataclass(slots=True)
 class Element:
-    """An element; names are without their namespace."""
+    """An element; names are without their namespace.
+
+    Attributes:
+        text: before its first child.
+        tail: text after its end, within its parent.
+    """
 
     name: str
     attributes: dict[str, str]
     text: str = ""
     children: list["Element"] = field(default_factory=list)
+    tail: str = ""
 
     def all(self, name: str) -> Iterator["Element"]:
         return (each for each in self.children if each.name == name)
@@ -58,9 +64,13 @@ class _Builder:
 
     def text(self, data: str) -> None:
         element = self._open[-1]
-        if len(element.text) + len(data) > TEXT_CHARACTERS_MAX:
+        before = element.children[-1].tail if element.children else element.text
+        if len(before) + len(data) > TEXT_CHARACTERS_MAX:
             raise unreadable("its XML has a text that is too long")
-        element.text += data
+        if element.children:
+            element.children[-1].tail += data
+        else:
+            element.text += data
 
     def refuse(self, *_: object) -> None:
         raise unreadable("its XML declares a document type")

@@ -122,7 +122,18 @@ def confine() -> bool:
     machine = MACHINES.get(platform.machine())
     if machine is None:
         return False
-    steps = build_filter(machine)
+    return install_filter(build_filter(machine))
+
+
+def install_filter(steps: list[tuple[int, int, int, int]]) -> bool:
+    """Install a BPF program for this thread and its future threads, irrevocably.
+
+    Args:
+        steps: code, jumps if true and if false, operand of each instruction.
+
+    Returns:
+        Whether it is installed: not without seccomp.
+    """
     instructions = (_Instruction * len(steps))(*[_Instruction(*step) for step in steps])
     filter_ = _Program(len(steps), instructions)
     libc = ctypes.CDLL(None, use_errno=True)

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from agents.media.bounded_target import BoundedTarget, Source
 from agents.media.facts import NotWritten, RemuxAnswer, Remuxed, Unreadable, Unsupported
-from agents.media.reading import INPUT_OPTIONS, error_text, video_streams
+from agents.media.reading import error_text, open_input, video_streams
 
 BUFFER_BYTES = 2**18
 """Buffer of one read or write; with PyAV's default of 32 KiB a copy takes twice the CPU time."""
@@ -76,10 +76,8 @@ def _bytes_max(sources: Sequence[Source]) -> int:
     return 2 * sum(sizes) + SLACK_BYTES
 
 
-def open_input(source: Source | io.RawIOBase) -> InputContainer:
-    return av.open(
-        source, "r", options=INPUT_OPTIONS, metadata_errors="replace", buffer_size=BUFFER_BYTES
-    )
+def open_source(source: Source | io.RawIOBase) -> InputContainer:
+    return open_input(source, buffer_size=BUFFER_BYTES)
 
 
 @contextmanager

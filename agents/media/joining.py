@@ -33,8 +33,8 @@ from agents.media.copying import (
     add_stream,
     audio_stream,
     has_format,
-    open_input,
     open_output,
+    open_source,
     run_copy,
     start_of,
     video_stream,
@@ -171,7 +171,7 @@ class _JoinedTrack:
         section = Section(self._source, parts[index].offset, end)
         head = section.read(_TAG_BYTES_MAX)
         section.seek(0)
-        with open_input(section) as container:
+        with open_source(section) as container:
             streams = _select(container, self._file)
             base = Fraction(parts[index].shift_seconds or 0).limit_denominator(_CLOCK)
             if has_format(container, _UNTIMED_FORMATS):

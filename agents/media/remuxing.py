@@ -21,8 +21,8 @@ from agents.media.copying import (
     add_stream,
     audio_stream,
     has_format,
-    open_input,
     open_output,
+    open_source,
     run_copy,
     start_of,
     video_stream,
@@ -47,7 +47,7 @@ def extract_audio(source: Source, target: Source) -> RemuxAnswer:
     """Write the audio of a file to an empty one."""
 
     def work(bounded: BoundedTarget) -> str:
-        with open_input(source) as container:
+        with open_source(source) as container:
             return _extract_audio(container, bounded)
 
     return run_copy(work, (source,), target)
@@ -57,7 +57,7 @@ def mux(picture: Source, sound: Source, target: Source) -> RemuxAnswer:
     """Write the video of one file with the audio of another to an empty one, as MP4."""
 
     def work(bounded: BoundedTarget) -> str:
-        with open_input(picture) as picture_file, open_input(sound) as sound_file:
+        with open_source(picture) as picture_file, open_source(sound) as sound_file:
             return _mux_files(picture_file, sound_file, bounded)
 
     return run_copy(work, (picture, sound), target)

@@ -15,8 +15,8 @@ from agents.media.copying import (
     NoMuxerError,
     add_stream,
     has_format,
-    open_input,
     open_output,
+    open_source,
     run_copy,
 )
 from agents.media.facts import RemuxAnswer, TagPlan
@@ -27,7 +27,7 @@ def tag(plan: TagPlan, source: Source, target: Source) -> RemuxAnswer:
     """Write the picture and sound of an MP4 file with tags to an empty file."""
 
     def work(bounded: BoundedTarget) -> str:
-        with open_input(source) as container:
+        with open_source(source) as container:
             return _tag(container, plan.tags, bounded)
 
     return run_copy(work, (source,), target)

@@ -34,7 +34,8 @@ def parse_media_url(text: str, hosts: tuple[str, ...]) -> URL:
         raise ClipmillError(
             ErrorCode.PLATFORM_CHANGED, "the platform gave a media link that is not an https URL"
         )
-    host = url.host or ""
+    # As it is in the URL: decoded, an internationalized name is not what a setting can hold.
+    host = (url.raw_host or "").lower()
     if not is_permitted(host, hosts):
         raise ClipmillError(
             ErrorCode.PLATFORM_CHANGED,

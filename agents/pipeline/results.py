@@ -19,6 +19,7 @@ from schemas.job import Job
 from schemas.listing import Listing
 from schemas.redaction import redact
 from schemas.results import Cancelled, Completed, Expired, Failed, Rejected, Result
+from schemas.subtitles import MissingSubtitles
 from schemas.video import EngineVersions, VideoInfo
 from streams.claims import cancel_keys
 from streams.cluster.shared_state import SharedState
@@ -40,6 +41,7 @@ def completed(
     files: tuple[StoredFile, ...] = (),
     partial: bool = False,
     missing_sidecars: tuple[Sidecar, ...] = (),
+    missing_subtitles: tuple[MissingSubtitles, ...] = (),
 ) -> Completed:
     return Completed(
         **_common(job, attempts=len(job.attempts) + 1),
@@ -50,6 +52,7 @@ def completed(
         partial=partial,
         silent=any(file.silent for file in files),
         missing_sidecars=missing_sidecars,
+        missing_subtitles=missing_subtitles,
         recovery=job.attempts,
     )
 

@@ -31,6 +31,7 @@ from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import NAME as VIDEO_INFO
 from agents.caching.video_info import VideoInfoCache
+from agents.pipeline.cache_states import publish_cache_states
 from schemas import encode
 from schemas.signals import REFRESH, RefreshSignal
 from streams import Effect, Settings, SharedState, StageContext, Table
@@ -79,6 +80,7 @@ class StageCaches:
         self._stores: list[BoundedCache[Any, Any]] = []
         context.periodic.append((SWEEP_SECONDS, self._sweep))
         context.on_memory_pressure.append(self._shed)
+        publish_cache_states(stage, context)
 
     def video_info(self, table: Table) -> VideoInfoCache:
         """Return the cache of extractions, persisted in a table of the stage."""

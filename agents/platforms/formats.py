@@ -155,8 +155,11 @@ def _representation(entry: Fields) -> str | None:
 
 
 def _url(entry: Fields) -> str | None:
-    """Return the URL, with http replaced by https: nothing is fetched unencrypted."""
-    value = entry.get("manifest_url" if _protocol(entry) == "dash" else "url")
+    return fetchable_url(entry.get("manifest_url" if _protocol(entry) == "dash" else "url"))
+
+
+def fetchable_url(value: object) -> str | None:
+    """Return a URL, with http replaced by https: nothing is fetched unencrypted."""
     if not isinstance(value, str) or len(value) > MAX_URL_CHARACTERS:
         return None
     # Extractors pass on the URLs of pages, with spaces and umlauts; yt-dlp encodes them later.

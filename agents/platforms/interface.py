@@ -22,13 +22,15 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: first part of every video key.
         page_hosts: hosts of all links that the platform accepts, including those of short links,
-            lower case. A host belongs to one platform only.
+            lower case. A host belongs to one platform only. Links on hosts that the settings add
+            are read as links on the first one.
         link_hosts: hosts that a short link may pass through while it is resolved.
         media_hosts: suffixes of hosts that may serve media, each with its leading dot.
         content: supported kinds of posts: ``video``, …
         listings: supported kinds of listings.
         extractors: names of the extractors that the platform uses, as in `EngineJob`. The engine
             preloads them, and validates those of yt-dlp when it starts.
+        javascript: some of its posts need programs of the page to be run.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     content: tuple[str, ...] = ("video",)
     listings: tuple[ListingKind, ...] = ()
     extractors: tuple[str, ...] = ()
+    javascript: bool = False
 
 
 class ShortLink(msgspec.Struct, frozen=True, kw_only=True):

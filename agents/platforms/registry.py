@@ -5,7 +5,6 @@ the process.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -14,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from agents.platforms.configured.handler import ConfiguredPlatform
 from agents.platforms.configured.site import Site
 from agents.platforms.interface import Platform, ShortLink, Target
+from agents.platforms.page_hosts import PlatformOnMoreHosts
 from agents.platforms.pasted import find_links
 from agents.platforms.urls import invalid_link, parse_link, shorten
 from schemas.errors import ClipmillError, ErrorCode
@@ -57,8 +57,9 @@ class Platforms:
     ) -> None:
         listed = tuple(platforms)
         capabilities = [platform.get_capabilities() for platform in listed]
-        _check_unique("name", [each.name for each in capabilities])
-        _check_unique("host", [host for each in capabilities for host in set(each.page_hosts)])
+        _check_unique("name", ((each.name, each.name) for each in capabilities))
+        hosts = ((host, each.name) for each in capabilities for host in set(each.page_hosts))
+        _check_unique("host", hosts)
         pairs = list(zip(listed, capabilities, strict=True))
         self._by_name = {each.name: platform for platform, each in pairs}
         self._by_host = {host: platform for platform, each in pairs for host in each.page_hosts}
@@ -70,12 +71,12 @@ class Platforms:
         """Load every platform; plug-ins that fail to load are in `broken`.
 
         Args:
-            sites: sites of the settings, by platform name. A site without page hosts adds its
-                ``media_hosts`` to the installed platform of that name.
+            sites: sites of the settings, by platform name. A site without extractors adds its
+                ``hosts`` and ``media_hosts`` to the installed platform of that name.
 
         Raises:
             ClipmillError: ``system.config``; two platforms claim one name or one host, or a
-                platform that gets ``media_hosts`` is not installed or does not support them.
+                platform that gets hosts is not installed or does not support ``media_hosts``.
         """
         return cls.from_entry_points(entry_points(group=GROUP), sites)
 
@@ -86,7 +87,7 @@ class Platforms:
         """Load the platforms of these entry points and sites; see `load`."""
         configured = (sites or {}).items()
         platforms: list[Platform] = [
-            ConfiguredPlatform(name, site) for name, site in configured if site.hosts
+            ConfiguredPlatform(name, site) for name, site in configured if site.extractors
         ]
         broken: dict[str, str] = {}
         for point in points:
@@ -95,8 +96,8 @@ class Platforms:
             except Exception as error:  # noqa: BLE001 - foreign code may raise anything
                 _log.exception("platform plug-in %s (%s) is broken", point.name, point.value)
                 broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
-        added = {name: site.media_hosts for name, site in configured if not site.hosts}
-        return cls(_with_media_hosts(platforms, added, broken), broken=broken)
+        added = {name: site for name, site in configured if not site.extractors}
+        return cls(_with_hosts(platforms, added, broken), broken=broken)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -205,26 +206,45 @@ def _load(point: EntryPoint) -> Platform:
     return platform
 
 
-def _with_media_hosts(
-    platforms: list[Platform], added: Mapping[str, tuple[str, ...]], broken: Mapping[str, str]
+def _with_hosts(
+    platforms: list[Platform], added: Mapping[str, Site], broken: Mapping[str, str]
 ) -> list[Platform]:
-    """Return the platforms, with the media hosts of the settings added."""
+    """Return the platforms, with the page hosts and media hosts of the settings added."""
     by_name = {platform.get_capabilities().name: platform for platform in platforms}
-    for name, suffixes in added.items():
-        platform = by_name.get(name)
-        if isinstance(platform, SupportsMediaHosts):
-            by_name[name] = platform.with_media_hosts(suffixes)
+    for name, site in added.items():
+        extended = _extended(by_name.get(name), site)
+        if extended is not None:
+            by_name[name] = extended
         elif name not in broken:
             raise ClipmillError(
                 ErrorCode.SYSTEM_CONFIG,
-                f"platforms.{name} has media_hosts alone, and no installed platform of that name"
-                " takes further ones; a platform without code needs hosts and extractors as well.",
+                f"platforms.{name} only adds hosts, and no installed platform of that name takes"
+                " them; a platform without code needs hosts, extractors and media_hosts.",
             )
     return [by_name.pop(each.get_capabilities().name, each) for each in platforms]
 
 
-def _check_unique(what: str, values: list[str]) -> None:
-    twice = sorted(value for value, count in Counter(values).items() if count > 1)
+def _extended(platform: Platform | None, site: Site) -> Platform | None:
+    """Return the platform with the added hosts, None if it does not support them."""
+    if platform is not None and site.media_hosts:
+        if not isinstance(platform, SupportsMediaHosts):
+            return None
+        platform = platform.with_media_hosts(site.media_hosts)
+    if platform is not None and site.hosts:
+        platform = PlatformOnMoreHosts(platform, site.hosts)
+    return platform
+
+
+def _check_unique(what: str, claims: Iterable[tuple[str, str]]) -> None:
+    """Check that every value is claimed once; a claim is the value and its platform."""
+    owners: dict[str, list[str]] = {}
+    for value, platform in claims:
+        owners.setdefault(value, []).append(platform)
+    twice = [
+        f"{value} ({' and '.join(sorted(names))})"
+        for value, names in sorted(owners.items())
+        if len(names) > 1
+    ]
     if twice:
         raise ClipmillError(
             ErrorCode.SYSTEM_CONFIG,

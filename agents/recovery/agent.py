@@ -29,6 +29,7 @@ from agents.recovery.decisions import (
     with_bounded_due,
 )
 from agents.recovery.error_handlers import ErrorHandlers
+from agents.recovery.media_hosts import SWEEP_SECONDS, MediaHostRecorder
 from agents.recovery.retry_policy import with_waits
 from schemas import (
     ErrorCode,
@@ -56,6 +57,7 @@ from streams import (
     open_envelope,
 )
 from streams.deadletters.headers import make_dead_letter
+from streams.media_host_waits import follow_media_host_waits
 from streams.observability.metrics import (
     DEAD_LETTERS,
     RETRIES,
@@ -63,7 +65,7 @@ from streams.observability.metrics import (
     STRATEGIES,
     start_at_zero,
 )
-from streams.topics import DELAYS, delay_topic
+from streams.topics import DELAYS, SIGNALS, delay_topic
 
 
 def dead_letter_of(failure: Failure, job: Job) -> Outgoing:
@@ -115,6 +117,7 @@ class Recovery:
         handlers: ErrorHandlers,
         *,
         accounts: Accounts = lambda _platform: (),
+        media_hosts: MediaHostRecorder,
         uniform: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -126,6 +129,7 @@ class Recovery:
         self._total = timedelta(seconds=settings.retry.total_seconds)
         self._uniform = uniform
         self._clock = clock
+        self._media_hosts = media_hosts
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
         try:
@@ -136,7 +140,9 @@ class Recovery:
             return on_unreadable(record, error, NAME)
         decision = await self._decide(failure, event)
         STRATEGIES.labels(strategy_of(decision), failure.error.error_type).inc()
-        return _apply(decision, failure, event, self._clock(), envelope.id)
+        now = self._clock()
+        waits = self._media_hosts.record(failure, platform_of(failure), decision, now)
+        return [*_apply(decision, failure, event, now, envelope.id), *waits]
 
     async def _decide(self, failure: Failure, event: Event) -> Decision:
         """Return the decision of an error handler, else of the policy.
@@ -258,7 +264,16 @@ async def open_recovery(context: StageContext) -> AsyncIterator[Handler]:
     start_at_zero(RETRY_ATTEMPTS, STEPS, ATTEMPT_LABELS)
     settings, handlers = context.settings, ErrorHandlers.load()
     accounts = open_authenticator(settings.auth).accounts
-    yield Recovery(settings, context.shared_state, handlers, accounts=accounts).handle
+    with follow_media_host_waits(context.shared_state) as waits:
+        media_hosts = MediaHostRecorder(waits)
+        context.periodic.append((SWEEP_SECONDS, media_hosts.sweep))
+        yield Recovery(
+            settings,
+            context.shared_state,
+            handlers,
+            accounts=accounts,
+            media_hosts=media_hosts,
+        ).handle
 
 
 stage = Stage(
@@ -266,7 +281,7 @@ stage = Stage(
     sources=(ERRORS,),
     open=open_recovery,
     on_bug=on_bug,
-    writes=(*DELAYS, *EVENT_SOURCES, AUDIT),
+    writes=(*DELAYS, *EVENT_SOURCES, AUDIT, SIGNALS),
     purpose="decides on retry, change of strategy or final failure",
     ordered=False,
 )

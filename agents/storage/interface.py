@@ -90,7 +90,9 @@ class Storage(Protocol):
         ...
 
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
-        """Return the newest file published under these names, of any extension; None without one.
+        """Return the newest file published under these names; None without one.
+
+        A media file may have any extension of media, subtitles that of their id.
 
         Raises:
             ClipmillError: ``content.unsupported`` when the names cannot be used;

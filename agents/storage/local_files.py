@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from agents.storage.errors import map_file_errors
 from agents.storage.interface import PublishedFile
 from agents.storage.local_records import list_stem, read_record
-from agents.storage.names import FileIds
+from agents.storage.names import FileIds, extensions_of
 from agents.storage.post_paths import post_stem
 
 
@@ -40,11 +40,12 @@ class LocalFiles:
         return found, below
 
     def find_newest(self, ids: FileIds, default: PurePosixPath) -> PublishedFile | None:
-        """Return the newest file of the default layout or the post's record, of any extension."""
+        """Return the newest file of the default layout or the post's record."""
         with map_file_errors(self._files):
             record = read_record(self._files, ids)
+            extensions = extensions_of(ids.format_id)
             stems = [default] if record is None else [default, post_stem(record, ids)]
-            paths = [path for stem in stems for path in list_stem(self._files / stem)]
+            paths = [path for stem in stems for path in list_stem(self._files / stem, extensions)]
         found = [_published(it, status) for it in paths if (status := self.stat(it)) is not None]
         return max(found, key=lambda each: each.published_at, default=None)
 

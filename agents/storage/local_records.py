@@ -4,7 +4,7 @@ import asyncio
 import os
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,6 @@ from agents.storage.post_paths import (
 from agents.storage.records import RECORD_BYTES_MAX
 from agents.storage.workspaces import Workspaces
 from schemas.path_template import PathTemplate
-from schemas.video import CONTAINERS
 
 
 class LocalRecords:
@@ -151,8 +150,8 @@ def ensure_record(
     return record
 
 
-def list_stem(stem: Path) -> list[Path]:
-    """Return the files that are a stem with an extension.
+def list_stem(stem: Path, extensions: Iterable[str]) -> list[Path]:
+    """Return the files that are a stem with one of the extensions.
 
     Their folder is not listed: it may hold any number of files.
 
@@ -161,7 +160,7 @@ def list_stem(stem: Path) -> list[Path]:
     """
     if not _exists(str(stem.parent)):
         return []
-    paths = (f"{stem}.{extension}" for extension in CONTAINERS)
+    paths = (f"{stem}.{extension}" for extension in extensions)
     return [Path(path) for path in paths if _exists(path)]
 
 

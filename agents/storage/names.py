@@ -2,13 +2,15 @@
 
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import PurePosixPath
 
 import msgspec
 
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.files import SIDECAR_TYPES
-from schemas.video import MEDIA_TYPES
+from schemas.subtitles import SUBTITLE_TYPES, SubtitleFormat
+from schemas.video import CONTAINERS, MEDIA_TYPES
 
 # No dots and no separators: no part can be "..", hidden, or split a path.
 _PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -26,8 +28,26 @@ THUMBNAIL_SUFFIX = "~thumbnail"
 _SHOWN_SUFFIX = "-thumb"
 """Of a thumbnail's name, as media servers expect it. No other name has it."""
 
-FILE_TYPES = MEDIA_TYPES | SIDECAR_TYPES
+FILE_TYPES = MEDIA_TYPES | SIDECAR_TYPES | SUBTITLE_TYPES
 """Media types of stored files by extension."""
+
+SUBTITLES, CAPTIONS = "~subtitles~", "~captions~"
+"""In the format id of subtitles, between that of the media file and the language. The second stands
+for automatic ones."""
+
+_SUBTITLES_ID = re.compile(
+    r"(?P<media>.*)~(?P<kind>subtitles|captions)~(?P<language>[^~]*)\.(?P<extension>vtt|srt)",
+    re.DOTALL,
+)
+_LANGUAGE = re.compile(r"(?!.*-x-auto$)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*", re.IGNORECASE)
+_LANGUAGE_BYTES = 26
+_SHOWN_LANGUAGE = 9
+_AUTOMATIC = "-x-auto"
+"""Private part of the language tag of subtitles by speech recognition."""
+
+_MEDIA_BYTES = 49
+"""Of the media's part in a name of subtitles, so that with the language it has at most 83 bytes,
+which templates reserve for a format."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _SHOWN_CHARACTERS = 32
@@ -97,10 +117,48 @@ def _invalid(part: str, value: str) -> ClipmillError:
 
 def safe_format(format_id: str) -> str:
     """Return a format id as part of a name, see `file_name`."""
+    subtitles = _SUBTITLES_ID.fullmatch(format_id)
+    if subtitles is not None:
+        return f"{_media_part(subtitles['media'])}.{_language_part(subtitles)}"
     if format_id.endswith(THUMBNAIL_SUFFIX):
         return f"{safe_format(format_id.removesuffix(THUMBNAIL_SUFFIX))}{_SHOWN_SUFFIX}"
     if _FORMAT_ID.fullmatch(format_id) or _DIGESTED.fullmatch(format_id):
         return format_id
-    digest = hashlib.sha256(format_id.encode("utf-8", "surrogatepass")).hexdigest()
-    shown = _UNSAFE.sub("_", format_id[:_SHOWN_CHARACTERS])
-    return f"{shown}{_MARK}{digest[:_DIGEST_CHARACTERS]}"
+    return _shortened(format_id, _SHOWN_CHARACTERS)
+
+
+def subtitles_id(
+    media_id: str, language: str, extension: SubtitleFormat, *, automatic: bool
+) -> str:
+    """Return the format id of subtitles of a media file.
+
+    Their file is ``<stem of the media>.<language>.<extension>``.
+    """
+    escaped = language.replace("%", "%25").replace("~", "%7E")
+    return f"{media_id}{CAPTIONS if automatic else SUBTITLES}{escaped}.{extension}"
+
+
+def extensions_of(format_id: str) -> Collection[str]:
+    """Return the extensions that a file with this format id may have."""
+    subtitles = _SUBTITLES_ID.fullmatch(format_id)
+    return CONTAINERS if subtitles is None else (subtitles["extension"],)
+
+
+def _media_part(format_id: str) -> str:
+    name = safe_format(format_id)
+    if len(name) <= _MEDIA_BYTES:
+        return name
+    return _shortened(format_id, _MEDIA_BYTES - _DIGEST_CHARACTERS - len(_MARK))
+
+
+def _language_part(subtitles: re.Match[str]) -> str:
+    language = subtitles["language"]
+    is_plain = _LANGUAGE.fullmatch(language) and len(language) <= _LANGUAGE_BYTES
+    name = language if is_plain else _shortened(language, _SHOWN_LANGUAGE)
+    return name + _AUTOMATIC * (subtitles["kind"] == "captions")
+
+
+def _shortened(text: str, shown: int) -> str:
+    """Return the start of a text with safe characters, and a digest of the whole."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{_UNSAFE.sub('_', text[:shown])}{_MARK}{digest[:_DIGEST_CHARACTERS]}"

@@ -52,6 +52,7 @@ class ObjectStoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         parallel_parts: parts of one file that are uploaded at once.
         single_put_bytes: size up to which a file is uploaded by one request.
         uploads: files that are uploaded at once.
+        memory_bytes: of the files and parts that are uploaded at once; one upload may take more.
     """
 
     url: str
@@ -65,6 +66,7 @@ class ObjectStoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     parallel_parts: int = 2
     single_put_bytes: int = 16 * 2**20
     uploads: int = 8
+    memory_bytes: int = 64 * 2**20
 
 
 def connect(settings: ObjectStoreSettings) -> ObjectStore:

@@ -1,6 +1,6 @@
 """Records in an object store, those of posts among them, and the search by stem."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -20,7 +20,6 @@ from agents.storage.post_paths import (
 )
 from agents.storage.records import RECORD_BYTES_MAX
 from schemas.path_template import PathTemplate
-from schemas.video import CONTAINERS
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -103,8 +102,10 @@ async def ensure_record(
     return record
 
 
-async def list_stem(store: ObjectStore, stem: PurePosixPath) -> "list[ObjectMeta]":
-    """Return the objects whose keys are a stem with an extension.
+async def list_stem(
+    store: ObjectStore, stem: PurePosixPath, extensions: Iterable[str]
+) -> "list[ObjectMeta]":
+    """Return the objects whose keys are a stem with one of the extensions.
 
     The listing begins at the stem, because its folder may hold any number of other files. The keys
     follow it immediately, so the first batch contains all of them.
@@ -112,7 +113,7 @@ async def list_stem(store: ObjectStore, stem: PurePosixPath) -> "list[ObjectMeta
     Raises:
         obstore.exceptions.BaseError: the store refuses.
     """
-    keys = {f"{stem}.{extension}" for extension in CONTAINERS}
+    keys = {f"{stem}.{extension}" for extension in extensions}
     folder = None if len(stem.parts) == 1 else str(stem.parent)
     listed = obstore.list(store, folder, offset=f"{stem}.")
     async for batch in listed:

@@ -21,7 +21,14 @@ from obstore.store import ObjectStore
 
 from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import NO_DETAILS, PublishedFile
-from agents.storage.names import FILE_TYPES, FileIds, file_name, file_stem, with_extension
+from agents.storage.names import (
+    FILE_TYPES,
+    FileIds,
+    extensions_of,
+    file_name,
+    file_stem,
+    with_extension,
+)
 from agents.storage.object_connection import ObjectStoreSettings, connect
 from agents.storage.object_errors import from_object_error, map_object_errors
 from agents.storage.object_records import ObjectRecords, ensure_record, list_stem, read_record
@@ -123,13 +130,13 @@ class ObjectStorage:
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
         ids = FileIds(platform, video_id, format_id)
-        stem = file_stem(ids)
+        stem, extensions = file_stem(ids), extensions_of(format_id)
         with map_object_errors(self._url):
             listed, record = await asyncio.gather(
-                list_stem(self._store, stem), read_record(self._store, ids)
+                list_stem(self._store, stem, extensions), read_record(self._store, ids)
             )
             if record is not None:
-                listed += await list_stem(self._store, post_stem(record, ids))
+                listed += await list_stem(self._store, post_stem(record, ids), extensions)
         found = [self._published(each) for each in listed]
         return max(found, key=lambda each: each.published_at, default=None)
 

@@ -9,6 +9,7 @@ Every request is signed with the digest of its body, so the service rejects one 
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,34 @@ class StoredObject:
         return self.bytes == upload.bytes and self.sha256 == upload.sha256
 
 
+class MemoryLimiter:
+    """Limits the bytes that uploads hold together. Waits are FIFO: no file is overtaken forever.
+
+    Args:
+        bytes_max: of all uploads; a larger one waits until it is alone.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = self._free = bytes_max
+        self._first = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        """Wait until that many bytes are free, and hold them for the block."""
+        size = min(size, self._bytes_max)
+        async with self._first:
+            while self._free < size:
+                self._freed.clear()
+                await self._freed.wait()
+            self._free -= size
+        try:
+            yield
+        finally:
+            self._free += size
+            self._freed.set()
+
+
 class Uploader:
     """Uploads files; bounds the memory and the connections that uploads take together.
 
@@ -86,6 +115,7 @@ class Uploader:
         self._store = store
         self._settings = settings
         self._slots = asyncio.Semaphore(settings.uploads)
+        self._memory = MemoryLimiter(settings.memory_bytes)
 
     async def upload(self, upload: Upload) -> None:
         """Upload a file, unless the store has it under its key.
@@ -96,7 +126,7 @@ class Uploader:
             ClipmillError: the file cannot be read, or other workers keep replacing the object.
         """
         is_single = upload.bytes <= self._settings.single_put_bytes
-        async with self._slots:
+        async with self._slots, self._memory.hold(self._bytes_held(upload)):
             content = await self._read(upload) if is_single else None
             stored = None if is_single else await self.inspect(upload.key)
             for _ in range(ATTEMPTS):
@@ -113,6 +143,12 @@ class Uploader:
             f"other workers replaced {upload.key} {ATTEMPTS} times meanwhile; check that each"
             " cluster of workers has a storage.url of its own",
         )
+
+    def _bytes_held(self, upload: Upload) -> int:
+        """Return the memory of an upload: the file, or its parts in flight and the next one."""
+        if upload.bytes <= self._settings.single_put_bytes:
+            return upload.bytes
+        return (self._settings.parallel_parts + 1) * self._settings.part_bytes
 
     async def inspect(self, key: str) -> StoredObject | None:
         """Return the present version of an object, None without one."""

@@ -24,7 +24,8 @@ DEFAULT = parse_template("{platform}/{id}/{id}.{format}.{ext}")
 _IDS = {
     "platform": "[a-z0-9][a-z0-9_-]{0,31}",
     "id": "[A-Za-z0-9_-]{1,64}",
-    "format": "[A-Za-z0-9_~-]{1,83}",
+    # Subtitles have their language behind a dot.
+    "format": r"[A-Za-z0-9_~-]{1,83}(?:\.[A-Za-z0-9_~-]{1,83})?",
 }
 
 

@@ -52,6 +52,7 @@ class Download(_Arguments):
         size: of the file, in bytes.
         sha256: of the file, hexadecimal.
         variant: one of the child's variants, if it has several.
+        copies: concurrent downloads of it, if the child supports it.
     """
 
     proxy: str
@@ -61,6 +62,7 @@ class Download(_Arguments):
     size: int
     sha256: str
     variant: str = ""
+    copies: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ async def main(directory: Path) -> None:
             producer,
             SharedState(),
             dead_letters,
-            Pipeline(settings.kafka),
+            Pipeline(settings.kafka, ()),
             (),
             LagReader(no_stages),
         )

@@ -1,5 +1,6 @@
-"""A stream as the product does it: segments, joined, hashed, and published at the end."""
+"""Streams as the product does them: segments, joined, hashed, and published at the end."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from agents.network.session import open_session
 from agents.storage.local import LocalStorage
 from agents.storage.writing import digest_of
 from benchmarks.children.arguments import Download
-from benchmarks.children.stopwatch import stopwatch
+from benchmarks.children.stopwatch import children_peak_bytes, stopwatch
 from schemas.errors import ClipmillError
 from schemas.video import MediaSource, VideoFormat
 
@@ -24,7 +25,10 @@ HOSTS = (".elsewhere.example",)
 
 
 async def main(arguments: Download) -> None:
-    """Fetch the stream into a store in the directory; ``variant`` ``fetch`` omits the rest."""
+    """Fetch the stream into a store in the directory; ``variant`` ``fetch`` omits the rest.
+
+    Prints a `benchmarks.streams.StreamUsage`.
+    """
     root = Path(arguments.directory)
     source = MediaSource(
         format=VideoFormat(format_id="hls", container="mp4", protocol="hls"), url=arguments.url
@@ -43,28 +47,38 @@ async def main(arguments: Download) -> None:
         # A worker has one media process for all its files.
         with contextlib.suppress(ClipmillError):
             await remuxer.extract_audio(Path(__file__), workspace / "warm")
-        output = workspace / "made"
-        with stopwatch():
-            async with SegmentStore(root / "segments").lease("tiktok:1", "hls") as directory:
-                track = await TrackFetcher().fetch(
+        fetcher, store = TrackFetcher(), SegmentStore(root / "segments")
+        downloader = MediaDownloader(session)
+
+        async def process(number: int) -> None:
+            async with store.lease(f"tiktok:{number}", "hls") as directory:
+                track = await fetcher.fetch(
                     source,
                     directory,
-                    MediaDownloader(session),
+                    downloader,
                     hosts=HOSTS,
                     limits=FetchLimits(),
                     on_bytes=progress,
                 )
-                if arguments.variant != "fetch":
-                    await remuxer.join([(track.path, TrackFile(parts=track.parts))], output)
-                    await storage.publish(
-                        output,
-                        platform="tiktok",
-                        video_id="1",
-                        format_id="hls",
-                        extension="mp4",
-                        sha256=await digest_of(output),
-                    )
-        assert track.bytes >= arguments.size, track.bytes
+                assert track.bytes >= arguments.size, track.bytes
+                if arguments.variant == "fetch":
+                    return
+                output = workspace / f"made-{number}"
+                await remuxer.join([(track.path, TrackFile(parts=track.parts))], output)
+                await storage.publish(
+                    output,
+                    platform="tiktok",
+                    video_id=str(number),
+                    format_id="hls",
+                    extension="mp4",
+                    sha256=await digest_of(output),
+                )
+
+        with stopwatch() as report:
+            async with asyncio.TaskGroup() as group:
+                for number in range(arguments.copies):
+                    group.create_task(process(number))
+            report["children_peak_bytes"] = children_peak_bytes()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
 from benchmarks.children.arguments import Uploads
 from benchmarks.children.stopwatch import stopwatch
+from streams.memory.release import limit_arenas
 
 
 async def main(arguments: Uploads) -> None:
@@ -37,4 +38,5 @@ async def main(arguments: Uploads) -> None:
 
 
 if __name__ == "__main__":
+    limit_arenas()  # as a worker does
     uvloop.run(main(Uploads.read()))

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import psutil
 
-_STATUS = Path("/proc/self/status")
-
 
 @dataclass(frozen=True)
 class Usage:
@@ -51,7 +49,13 @@ def cpu_seconds(process: psutil.Process) -> float:
     return sum(sum(member.cpu_times()[:4]) for member in family)
 
 
+def children_peak_bytes() -> int:
+    """Return the sum of the peaks of resident memory of the descendants."""
+    return sum(_memory("VmHWM", each.pid) for each in psutil.Process().children(recursive=True))
+
+
 # Not getrusage: its peak starts at the memory of the parent at the fork.
-def _memory(name: str) -> int:
-    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+def _memory(name: str, process: int | str = "self") -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    lines = dict(line.split(":", 1) for line in status.splitlines())
     return int(lines[name].split()[0]) * 1024

@@ -13,6 +13,7 @@ from schemas.commands import (
     Command,
     OpenBreaker,
     OptionChanges,
+    RecordOrder,
     Refresh,
     ResetBreaker,
     ResumeStage,
@@ -48,8 +49,13 @@ from schemas.results import (
 from schemas.signals import (
     AccountState,
     BreakerState,
+    CacheFigures,
+    CacheLevelState,
+    CacheState,
     CancelSignal,
+    EngineState,
     IntakeSignal,
+    MediaHostWait,
     RateState,
     RefreshSignal,
 )
@@ -98,6 +104,13 @@ COMMANDS: tuple[Command, ...] = (
     OpenBreaker(breaker="tiktok:extract:direct", by="ann"),
     ResetBreaker(breaker="tiktok:extract:direct", by="ann"),
     ResumeStage(stage="download", by="ann"),
+    RecordOrder(
+        order="retry_all",
+        subject="5f0c9a3e1b7d2468",
+        count=300,
+        note="error=content.not_found",
+        by="ann",
+    ),
 )
 
 _JOB = Job(
@@ -365,6 +378,50 @@ ACCOUNT_STATE = AccountState(
     last_success_at=_START,
     expires_at=_START + timedelta(days=30),
     at=_START + timedelta(minutes=5),
+)
+CACHE_STATE = CacheState(
+    stage="extraction",
+    worker="box-1-6f3a9c01",
+    started_at=_START,
+    caches=(
+        CacheFigures(
+            name="video_info",
+            levels=(
+                CacheLevelState(level="front", hits=890, misses=110, entries=212, bytes=2_400_000),
+                CacheLevelState(level="table", hits=60, misses=50, entries=4_100, bytes=8_600_000),
+            ),
+            evictions={"ttl": 31},
+        ),
+        CacheFigures(
+            name="negative",
+            levels=(CacheLevelState(level="memory", hits=4, misses=50, entries=3, bytes=2_600),),
+        ),
+    ),
+    at=_START + timedelta(minutes=5),
+)
+ENGINE_STATE = EngineState(
+    worker="box-1-6f3a9c01",
+    started_at=_START,
+    versions=EngineVersions(yt_dlp="2026.10.26", curl_cffi="0.16.3"),
+    has_own_packages=False,
+    impersonation=True,
+    native_proof_of_work=True,
+    processes=2,
+    processes_alive=2,
+    jobs_in_flight=3,
+    jobs_waiting=0,
+    restarts=1,
+    kills=1,
+    crashes=0,
+    start_failures=0,
+    at=_START + timedelta(minutes=5),
+)
+MEDIA_HOST_WAIT = MediaHostWait(
+    platform="tiktok",
+    host="cdn.example.net",
+    video="tiktok:7608826249200356630",
+    until=_START + timedelta(minutes=15),
+    at=_START,
 )
 CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
 REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)

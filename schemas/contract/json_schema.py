@@ -27,8 +27,11 @@ from schemas.results import PublishedResult, Result
 from schemas.signals import (
     AccountState,
     BreakerState,
+    CacheState,
     CancelSignal,
+    EngineState,
     IntakeSignal,
+    MediaHostWait,
     RateState,
     RefreshSignal,
 )
@@ -187,6 +190,24 @@ ACCOUNT_STATE = Message(
     kind=AccountState,
     examples=(examples.ACCOUNT_STATE,),
 )
+CACHE_STATE = Message(
+    name="cache-state",
+    summary="The caches of a stage in one worker.",
+    kind=CacheState,
+    examples=(examples.CACHE_STATE,),
+)
+ENGINE_STATE = Message(
+    name="engine-state",
+    summary="The extraction engine of one worker.",
+    kind=EngineState,
+    examples=(examples.ENGINE_STATE,),
+)
+MEDIA_HOST_WAIT = Message(
+    name="media-host-wait",
+    summary="A video waits for a media host that its platform does not list.",
+    kind=MediaHostWait,
+    examples=(examples.MEDIA_HOST_WAIT,),
+)
 CANCEL_SIGNAL = Message(
     name="cancel-signal",
     summary="A request or a batch is cancelled.",
@@ -234,6 +255,9 @@ MESSAGES: tuple[Message, ...] = (
     BREAKER_STATE,
     RATE_STATE,
     ACCOUNT_STATE,
+    CACHE_STATE,
+    ENGINE_STATE,
+    MEDIA_HOST_WAIT,
     CANCEL_SIGNAL,
     REFRESH_SIGNAL,
     INTAKE_SIGNAL,

@@ -46,7 +46,7 @@ def console(bootstrap: str | None, http: str | None) -> None:
 async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address: str) -> None:
     dead_letters = DeadLetters(settings)
     stages = load_stages()
-    pipeline = Pipeline(settings.kafka)
+    pipeline = Pipeline(settings.kafka, stages)
     lag = LagReader(partial(measure_lag, settings.kafka, stages, pipeline))
     async with (
         aclosing(lag),
@@ -66,6 +66,7 @@ async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address:
                 pipeline,
                 stages,
                 lag,
+                follower.orders_problem,
             ),
         ) as url,
         stop_signal() as stopped,

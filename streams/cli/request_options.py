@@ -137,18 +137,32 @@ def _option(field: Field, kind: Any, path: tuple[str, ...], sentence: str) -> Fi
             flags = f"--{name.removesuffix('s')}"
             attributes |= {"type": Pair(), "multiple": True}
             note = SEVERAL_TIMES
-        case VarTupleType(item_type=LiteralType(values=values)):
+        case VarTupleType(item_type=item):
             flags = f"--{name.removesuffix('s')}"
-            attributes |= {"type": click.Choice(values), "multiple": True}
+            attributes |= {"type": _item_type(bare_type(item), path), "multiple": True}
             note = SEVERAL_TIMES
         case StrType():
             attributes["type"] = str
         case _:
-            raise TypeError(f"there is no option for `{'.'.join(path)}` of a request, {kind}")
+            raise _unsupported(path, kind)
     attributes["help"] = sentence[:1].upper() + sentence[1:] + note
     if isinstance(field.default, str | int) and not isinstance(field.default, bool):
         attributes["show_default"] = str(field.default)
     return FieldOption(path=path, flags=flags, attributes=attributes)
+
+
+def _item_type(kind: Any, path: tuple[str, ...]) -> click.Choice[Any] | type[str]:
+    match kind:
+        case LiteralType(values=values):
+            return click.Choice(values)
+        case StrType():
+            return str
+        case _:
+            raise _unsupported(path, kind)
+
+
+def _unsupported(path: tuple[str, ...], kind: Any) -> TypeError:
+    return TypeError(f"there is no option for `{'.'.join(path)}` of a request, {kind}")
 
 
 REQUEST_OPTIONS = field_options()

@@ -16,7 +16,7 @@ from streams.contract.role_acls import (
     Role,
     admin_acls,
     client_acls,
-    lag_acls,
+    console_acls,
     operator_acls,
     worker_acls,
 )
@@ -96,6 +96,6 @@ def _required_acls(
         case "operator":
             return operator_acls(prefix)
         case "console":
-            return lag_acls(stages, prefix)
+            return console_acls(stages, prefix)
         case "admin":
             return admin_acls(stages, prefix, replies)

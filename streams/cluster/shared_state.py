@@ -68,6 +68,8 @@ class SharedState:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._values: dict[str, _Received] = {}
+        # Keys by their kind: 100,000 cancelled requests must not slow a look at ten breakers.
+        self._keys: dict[str, dict[str, None]] = {}
         self._watchers: dict[str, list[Callable[[], object]]] = {}
         self._listeners: list[tuple[str, Listener]] = []
 
@@ -105,23 +107,35 @@ class SharedState:
 
     def items(self, prefix: str) -> list[tuple[str, bytes]]:
         """Return the keys with a prefix, and their values."""
-        return [(key, each.value) for key, each in self._values.items() if key.startswith(prefix)]
+        kind, slash, _ = prefix.partition("/")
+        keys = self._keys.get(kind, {}) if slash else self._values
+        return [(key, self._values[key].value) for key in keys if key.startswith(prefix)]
 
     def put(self, key: str, value: bytes | None, *, live: bool = True) -> None:
         """Apply a change and notify its watchers and listeners."""
-        before = self._values.pop(key, None)
+        before = self._forget(key)
         if value is not None:
             # A restarted reader reads known values again, whose arrival must not change.
             if before is None or before.value != value:
                 before = _Received(value, self._clock(), live)
             self._values[key] = before
+            self._keys.setdefault(_kind_of(key), {})[key] = None
             if len(self._values) > KEYS_MAX:
-                del self._values[next(iter(self._values))]
+                self._forget(next(iter(self._values)))
         for callback in tuple(self._watchers.get(key, ())):
             callback()
         for prefix, listener in self._listeners:
             if key.startswith(prefix):
                 listener(key, value)
+
+    def _forget(self, key: str) -> _Received | None:
+        received = self._values.pop(key, None)
+        if received is not None:
+            keys = self._keys[_kind_of(key)]
+            del keys[key]
+            if not keys:
+                del self._keys[_kind_of(key)]
+        return received
 
     @contextmanager
     def watch(self, *keys: str, callback: Callable[[], object]) -> Iterator[None]:
@@ -147,6 +161,10 @@ class SharedState:
             yield
         finally:
             self._listeners.remove(entry)
+
+
+def _kind_of(key: str) -> str:
+    return key.partition("/")[0]
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ browser on its own.
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Self
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from aiohttp import web
 
 from streams.console.errors import CallError
 from streams.settings import ConsoleSettings
+from streams.settings.console import SHARED_USER
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -29,8 +30,8 @@ USER_CHARACTERS_MAX = 100
 USER = web.RequestKey("user", str)
 """Key of an accepted request: its user, the author of the commands that it causes."""
 
-ANONYMOUS = "console"
-"""Author of commands when no proxy names the user."""
+ANONYMOUS = SHARED_USER
+"""Author of commands when neither a proxy nor a token names the user."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,13 @@ class HttpCall:
 
 @dataclass(frozen=True)
 class AccessRules:
-    """The rules, and the decisions on a call."""
+    """The rules, and the decisions on a call.
 
-    token: str | None = None
+    Attributes:
+        tokens: by the name of their user.
+    """
+
+    tokens: Mapping[str, str] = field(default_factory=dict)
     hosts: frozenset[str] = frozenset()
     read_only: bool = False
     user_header: str | None = None
@@ -60,8 +65,11 @@ class AccessRules:
 
     @classmethod
     def of(cls, settings: ConsoleSettings) -> Self:
+        own = {} if settings.token is None else {ANONYMOUS: settings.token}
         return cls(
-            token=None if settings.token is None else settings.token.get_secret_value(),
+            tokens={
+                name: each.get_secret_value() for name, each in {**settings.tokens, **own}.items()
+            },
             hosts=frozenset(each.lower() for each in settings.hosts),
             read_only=settings.read_only,
             user_header=settings.user_header,
@@ -71,7 +79,7 @@ class AccessRules:
     @property
     def authenticates(self) -> bool:
         """Whether a caller has to authenticate."""
-        return self.token is not None or self.user_header is not None
+        return bool(self.tokens) or self.user_header is not None
 
     def authenticate(self, call: HttpCall, now: float) -> str:
         """Return the user of a call.
@@ -84,8 +92,8 @@ class AccessRules:
             return ANONYMOUS
         if user := self._proxied_user(call):
             return user
-        if self.has_bearer(call) or self._has_session(call, now):
-            return ANONYMOUS
+        if user := self._bearer(call) or self._session_user(call, now):
+            return user
         raise CallError(401, "Authorization", "log in, or send `Authorization: Bearer TOKEN`")
 
     def check_change(self, call: HttpCall) -> None:
@@ -107,7 +115,7 @@ class AccessRules:
             CallError: 403.
         """
         if call.method not in SAFE_METHODS and not (
-            self.has_bearer(call) or _is_of_same_origin(call.headers)
+            self._bearer(call) or _is_of_same_origin(call.headers)
         ):
             message = (
                 "a change is accepted from the console's own pages, with "
@@ -115,30 +123,35 @@ class AccessRules:
             )
             raise CallError(403, "Origin", message)
 
-    def has_bearer(self, call: HttpCall) -> bool:
-        scheme, _, given = call.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self.is_token(given.strip())
+    def user_of_token(self, given: str) -> str | None:
+        """Return the user of a token; compares with every token, each in constant time."""
+        octets = _octets(given)
+        found = [
+            name
+            for name, token in self.tokens.items()
+            if hmac.compare_digest(octets, token.encode())
+        ]
+        return next(iter(found), None)
 
-    def is_token(self, given: str) -> bool:
-        """Compare with the token, in constant time."""
-        return self.token is not None and hmac.compare_digest(_octets(given), self.token.encode())
-
-    def new_session(self, now: float) -> str:
-        """Return the value of the cookie of a new session."""
+    def new_session(self, user: str, now: float) -> str:
+        """Return the value of the cookie of a new session of a user with a token."""
         expires = str(int(now + SESSION_SECONDS))
-        return f"{expires}.{self._signature(expires)}"
+        return f"{expires}.{_signature(self.tokens[user], expires, user)}.{user}"
 
-    def _has_session(self, call: HttpCall, now: float) -> bool:
-        expires, _, signature = (call.session or "").partition(".")
-        return (
-            self.token is not None
-            and hmac.compare_digest(_octets(signature), self._signature(expires).encode())
-            and now < int(expires)
-        )
+    def _bearer(self, call: HttpCall) -> str | None:
+        """Return the user whose token is in the header."""
+        scheme, _, given = call.headers.get("Authorization", "").partition(" ")
+        return self.user_of_token(given.strip()) if scheme.lower() == "bearer" else None
 
-    def _signature(self, expires: str) -> str:
-        key = (self.token or "").encode()
-        return hmac.digest(key, _octets(f"session {expires}"), hashlib.sha256).hex()
+    def _session_user(self, call: HttpCall, now: float) -> str | None:
+        expires, _, rest = (call.session or "").partition(".")
+        signature, _, user = rest.partition(".")
+        token = self.tokens.get(user)
+        if token is None:
+            return None
+        expected = _signature(token, expires, user).encode()
+        is_valid = hmac.compare_digest(_octets(signature), expected) and now < int(expires)
+        return user if is_valid else None
 
     def _proxied_user(self, call: HttpCall) -> str | None:
         if self.user_header is None or not any(ip_address(call.peer) in it for it in self.proxies):
@@ -185,3 +198,7 @@ def _is_of_same_origin(headers: Mapping[str, str]) -> bool:
         return origin.partition("://")[2] == headers.get("Host")
     # Programs send neither. A foreign page cannot: without CORS no browser sends it this type.
     return headers.get("Content-Type", "").partition(";")[0].strip() == "application/json"
+
+
+def _signature(token: str, expires: str, user: str) -> str:
+    return hmac.digest(token.encode(), _octets(f"session {expires} {user}"), hashlib.sha256).hex()

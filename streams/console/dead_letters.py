@@ -54,12 +54,19 @@ class DeadLetters:
             CallError: the index has no such dead letter.
             UnknownDeadLetterError: Kafka has deleted it.
         """
-        self._check_index()
-        known = self.index.get(dead_letter_id)
-        if known is None:
-            raise CallError(404, "id", f"there is no dead letter {dead_letter_id[:100]!r}")
+        known = self._known(dead_letter_id)
         marks = {} if known.mark is None else {known.id: known.mark}
         return await self._read(known.id, marks)
+
+    def check_resolution(self, dead_letter_id: str, note: str) -> None:
+        """Reject what `resolve` cannot do.
+
+        Raises:
+            CallError: the index has no such dead letter, or the note is too long.
+        """
+        if len(note) > NOTE_CHARACTERS_MAX:
+            raise CallError(400, "note", f"note: longer than {NOTE_CHARACTERS_MAX} characters")
+        self._known(dead_letter_id)
 
     async def resolve(self, dead_letter_id: str, by: str, note: str) -> DeadLetterStatus:
         """Mark a dead letter as resolved; return the mark.
@@ -70,8 +77,6 @@ class DeadLetters:
             MissingAclError: an ACL is missing.
             BrokerTimeoutError: Kafka did not acknowledge in time.
         """
-        if len(note) > NOTE_CHARACTERS_MAX:
-            raise CallError(400, "note", f"note: longer than {NOTE_CHARACTERS_MAX} characters")
         found = await self.find(dead_letter_id)
         mark = DeadLetterStatus(state="resolved", by=by, at=datetime.now(UTC), note=note)
         await self._resolve(found, mark)
@@ -87,6 +92,13 @@ class DeadLetters:
         selected, totals = await asyncio.to_thread(_dry_run, self.entries(), plan)
         require_all(plan.criteria.ids, totals.seen)
         return selected, totals
+
+    def _known(self, dead_letter_id: str) -> DeadLetterSummary:
+        self._check_index()
+        known = self.index.get(dead_letter_id)
+        if known is None:
+            raise CallError(404, "id", f"there is no dead letter {dead_letter_id[:100]!r}")
+        return known
 
     def _check_index(self) -> None:
         if self.index.problem is not None:

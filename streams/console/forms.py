@@ -11,6 +11,7 @@ from msgspec.inspect import (
     BoolType,
     IntType,
     LiteralType,
+    StrType,
     StructType,
     VarTupleType,
     type_info,
@@ -34,7 +35,8 @@ class FormField(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         description: sentence beside it.
-        choices: permitted texts; empty for a number.
+        choices: permitted texts; empty for a number, and for several texts.
+        is_number: a number is expected.
         parse: converts the text, which the schema then validates.
     """
 
@@ -42,10 +44,11 @@ class FormField(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     choices: tuple[str, ...]
     parse: Callable[[str], object]
+    is_number: bool = False
 
 
 def form_fields(kind: Any) -> tuple[FormField, ...]:
-    """Return the fields of a struct of choices, combinations of choices, flags and numbers.
+    """Return the fields of a struct of choices, their combinations, flags, numbers and texts.
 
     Raises:
         TypeError: a field has another type.
@@ -71,9 +74,17 @@ def _form_field(name: str, kind: Any, description: str, hint: Any) -> FormField:
         case VarTupleType(item_type=LiteralType()):
             item = get_args(hint)[0]
             choices, parse = _combinations(get_args(item)), _several
+        case VarTupleType(item_type=item) if isinstance(bare_type(item), StrType):
+            choices, parse = (), _texts
         case _:
             raise TypeError(f"there is no form field for `{name}`, {kind}")
-    return FormField(name=name, description=description, choices=choices, parse=parse)
+    return FormField(
+        name=name,
+        description=description,
+        choices=choices,
+        parse=parse,
+        is_number=isinstance(kind, IntType),
+    )
 
 
 def _flag(text: str) -> object:
@@ -89,6 +100,10 @@ def _combinations(choices: tuple[str, ...]) -> tuple[str, ...]:
 
 def _several(text: str) -> object:
     return text.split(SEPARATOR)
+
+
+def _texts(text: str) -> object:
+    return text.replace(SEPARATOR[0], " ").split()
 
 
 def _number(text: str) -> object:

@@ -76,13 +76,7 @@ class ReplayJobs:
             MissingAclError: an ACL is missing.
             ClusterUnavailableError: no broker answers, or a topic is missing.
         """
-        if self.latest is not None and self.latest.state == "running":
-            raise CallError(
-                409,
-                "replay",
-                f"a replay of {self.latest.by} is running: {self.latest.totals.replayed} of "
-                f"{self.latest.expected} replayed; only one replay can run at a time",
-            )
+        self.check_idle()
         before = self.latest
         job = self.latest = ReplayJob(expected, plan.by, datetime.now(UTC))
         begun = asyncio.Event()
@@ -94,6 +88,20 @@ class ReplayJobs:
             self.latest = before
             raise error
         return job
+
+    def check_idle(self) -> None:
+        """Reject a further replay while one is running.
+
+        Raises:
+            CallError: 409.
+        """
+        if self.latest is not None and self.latest.state == "running":
+            raise CallError(
+                409,
+                "replay",
+                f"a replay of {self.latest.by} is running: {self.latest.totals.replayed} of "
+                f"{self.latest.expected} replayed; only one replay can run at a time",
+            )
 
     async def aclose(self) -> None:
         """Cancel a running replay; the other dead letters stay as they are."""

@@ -14,14 +14,18 @@ from streams.console.api.events import EventApi
 from streams.console.api.health import HealthApi
 from streams.console.api.jobs import JobApi
 from streams.console.api.library import LibraryApi
+from streams.console.api.orders import OrderApi
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
+from streams.console.api.settings import SettingsApi
 from streams.console.api.signals import SignalApi
 from streams.console.api.topics import TopicApi
+from streams.console.api.workers import WorkerApi
 from streams.console.errors import CallError, as_call_error
 from streams.console.headers import complete
 from streams.console.health.facts import FactsReader
 from streams.console.pages.breakers import BreakerPages
+from streams.console.pages.caches import CachePages
 from streams.console.pages.deadletters import DeadLetterPages
 from streams.console.pages.error_codes import ErrorCodePages
 from streams.console.pages.failures import FailurePages
@@ -29,6 +33,7 @@ from streams.console.pages.files import FilePages
 from streams.console.pages.jobs import JobPages
 from streams.console.pages.library import LibraryPages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
+from streams.console.pages.orders import OrderPages
 from streams.console.pages.overview import OverviewPages
 from streams.console.pages.pipeline import PipelinePages
 from streams.console.pages.reference import ReferencePages
@@ -42,6 +47,7 @@ from streams.console.pages.submit import SubmitPages
 from streams.console.services import Services
 from streams.errors import OperatorError
 from streams.observability.http_server import host_and_port
+from streams.settings.effective import effective_settings
 
 STATIC = Path(__file__).with_name("static")
 
@@ -65,7 +71,7 @@ def build_console(services: Services) -> web.Application:
     """Return the application."""
     settings = services.settings.console
     rules = AccessRules.of(settings)
-    renderer = Renderer(read_only=settings.read_only, has_login=rules.token is not None)
+    renderer = Renderer(read_only=settings.read_only, has_login=bool(rules.tokens))
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -74,35 +80,46 @@ def build_console(services: Services) -> web.Application:
             complete(request, response, is_cached=_is_static(request))
         return response
 
+    async def compile_templates(_application: web.Application) -> None:
+        renderer.compile_all()
+
     application = web.Application(middlewares=[guard], client_max_size=BODY_BYTES_MAX)
     router = application.router
     events = EventApi(services)
     facts = FactsReader(services)
+    # At the start: the file may have changed since, its values in use have not.
+    settings_in_use = effective_settings(services.settings)
+    application.on_startup.append(compile_templates)
     application.on_shutdown.append(events.close)
     for module in (
         RequestApi(services),
         JobApi(services),
+        OrderApi(services),
         events,
         DeadLetterApi(services),
         SignalApi(services),
         LibraryApi(services),
         TopicApi(services),
+        WorkerApi(services),
+        SettingsApi(settings_in_use),
         HealthApi(services, facts),
         DocumentApi(),
         OverviewPages(facts, renderer),
         BreakerPages(services, renderer),
+        CachePages(services, renderer),
         FailurePages(services, renderer),
         RequestPages(services, renderer),
         SearchPages(services),
         RequestPage(services, renderer),
         SubmitPages(services, renderer),
         JobPages(services, renderer),
+        OrderPages(services, renderer),
         DeadLetterPages(services, renderer),
         ReplayPages(services, renderer),
         LibraryPages(services, renderer),
         PipelinePages(services, renderer),
         FilePages(services),
-        SettingsPages(services, renderer),
+        SettingsPages(settings_in_use, renderer),
         ErrorCodePages(renderer),
         ReferencePages(renderer),
         LoginPages(rules, renderer),

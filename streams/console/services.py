@@ -27,6 +27,7 @@ class Services:
         pipeline: topics, stages and workers.
         stages: the installed ones.
         lag: of these stages.
+        orders_problem: why the history has no orders of users; None when it has them.
     """
 
     settings: Settings
@@ -38,3 +39,4 @@ class Services:
     pipeline: Pipeline
     stages: Sequence[Stage]
     lag: LagReader
+    orders_problem: str | None = None

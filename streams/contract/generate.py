@@ -14,7 +14,7 @@ from streams.contract.asyncapi import asyncapi
 from streams.contract.role_acls import (
     admin_acls,
     client_acls,
-    lag_acls,
+    console_acls,
     operator_acls,
     worker_acls,
 )
@@ -50,8 +50,8 @@ def acl_document() -> str:
         "client": ("publishes requests and reads results", client_acls(PREFIX, ("my-group",))),
         "operator": ("lists, replays and resolves dead letters", operator_acls(PREFIX)),
         "console": (
-            "shows the lag of stages; as client and operator, too, it does the rest",
-            lag_acls(stages, PREFIX),
+            "shows lag and the orders of users; as client and operator, too, it does the rest",
+            console_acls(stages, PREFIX),
         ),
         "admin": ("creates and checks topics", admin_acls(stages, PREFIX)),
     }

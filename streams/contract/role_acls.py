@@ -10,7 +10,7 @@ from typing import Literal
 from streams.cluster.acls import Acl, Operation, acls_of, group_acl, topic_acls
 from streams.contract.topology import EXTERNAL_PARTIES
 from streams.stage import Stage, changelogs, stage_names, topics_of
-from streams.topics import READERS, SIGNALS, Topic, reply_topic
+from streams.topics import COMMANDS, READERS, SIGNALS, Topic, reply_topic
 
 Role = Literal["worker", "client", "operator", "console", "admin"]
 
@@ -60,11 +60,20 @@ def operator_acls(prefix: str) -> list[Acl]:
     return [*_party_acls("operator", prefix), replay_acl(prefix)]
 
 
+def console_acls(stages: Sequence[Stage], prefix: str) -> list[Acl]:
+    """Return the ACLs that `clipmill console` needs beside those of a client and an operator."""
+    return _described_acls(stages, prefix, {COMMANDS})
+
+
 def lag_acls(stages: Sequence[Stage], prefix: str) -> list[Acl]:
     """Return the ACLs of `clipmill console` for the lag of stages."""
+    return _described_acls(stages, prefix, set())
+
+
+def _described_acls(stages: Sequence[Stage], prefix: str, reads: set[Topic]) -> list[Acl]:
     groups = (Acl("group", f"{prefix}{stage.name}", ("DESCRIBE",)) for stage in stages)
     sources = {topic for stage in stages for topic in stage.sources}
-    return [*acls_of(prefix, {"DESCRIBE": sources}), *groups]
+    return [*acls_of(prefix, {"READ": reads, "DESCRIBE": sources - reads}), *groups]
 
 
 def replay_acl(prefix: str) -> Acl:

@@ -9,6 +9,7 @@ before: workers that crash more often than that stop the whole group.
 import asyncio
 import hashlib
 import logging
+import os
 import re
 import secrets
 import socket
@@ -67,11 +68,18 @@ class StaticMember:
             cause may be the assignment, which a static member gets back unchanged.
         lease: name of its lease, and of the directory of its rows; independent of host and topics.
             Without one the instance id, or None.
+        worker: name of the worker, the same in all of its groups.
     """
 
-    def __init__(self, instance_id: str | None = None, lease: str | None = None) -> None:
+    def __init__(
+        self,
+        instance_id: str | None = None,
+        lease: str | None = None,
+        worker: str | None = None,
+    ) -> None:
         self.instance_id = instance_id
         self.lease = lease or instance_id
+        self.worker = worker or f"{_host()}-{os.getpid()}"
         self.leaving = False
         self.failures = 0
 
@@ -117,7 +125,7 @@ def leased_member(
         return
     digest = hashlib.sha256("\n".join(sorted(reads)).encode()).hexdigest()[:DIGEST_CHARACTERS]
     try:
-        yield StaticMember(f"{instance_id}-{digest}", lease)
+        yield StaticMember(f"{instance_id}-{digest}", lease, instance_id)
     finally:
         lock.release()
 
@@ -152,7 +160,11 @@ def _persistent_id(path: Path) -> str:
         kept = secrets.token_hex(ID_BYTES)
         path.write_text(kept)
     # The data directory may be a copy of another host's.
-    return f"{_ILLEGAL.sub('-', socket.gethostname())[:HOST_CHARACTERS]}-{kept}"
+    return f"{_host()}-{kept}"
+
+
+def _host() -> str:
+    return _ILLEGAL.sub("-", socket.gethostname())[:HOST_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,35 @@
-"""Follows the audit and results topics without a consumer group, into a `HistoryStore`.
+"""Follows audit, results and commands without a consumer group, into a `HistoryStore`.
+
+The topic of commands has the orders of users; without the ACL for it the rest is followed.
 
 Reading resumes at the stored positions. The follower reads the record before each position again; a
 different one shows that the topic was recreated. Then, and for another cluster id, it empties the
-store and reads both topics from their beginning.
+store and reads the topics from their beginning.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
+from streams.cluster.authorization import MissingAclError
 from streams.cluster.connection import consumer_options, translate_errors
 from streams.cluster.topic_admin import cluster_id
 from streams.cluster.topic_reader import require_topics
 from streams.history.changes import RequestChange, change_of_audit, change_of_result
+from streams.history.orders import Order, order_of
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore, ReadPosition, StaleGenerationError
 from streams.settings import KafkaSettings
 from streams.settings.history import HistorySettings
 from streams.state_stores.interface import digest_of
-from streams.topics import AUDIT, RESULTS, Topic
+from streams.topics import AUDIT, COMMANDS, RESULTS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +51,32 @@ RETRY_SECONDS = 2.0
 
 SECONDS_PER_DAY = 86_400
 
-FOLDS: Mapping[Topic, Callable[[bytes], RequestChange | None]] = {
-    AUDIT: change_of_audit,
-    RESULTS: change_of_result,
+Fold = Callable[[Any], FoldedRecord | Order | None]
+"""Returns what a record changes, None for one of a foreign producer."""
+
+
+def _folded_change(fold: Callable[[bytes], RequestChange | None], record: Any) -> Any:
+    change = fold(record.value or b"")
+    return None if change is None else FoldedRecord(record.partition, record.offset, change)
+
+
+FOLDS: Mapping[Topic, Fold] = {
+    AUDIT: partial(_folded_change, change_of_audit),
+    RESULTS: partial(_folded_change, change_of_result),
+    COMMANDS: order_of,
 }
 
 
 class _Source(msgspec.Struct, frozen=True):
     name: str
-    fold: Callable[[bytes], RequestChange | None]
+    fold: Fold
 
 
 class HistoryFollower:
     """Reads the history of a cluster into a store.
+
+    Attributes:
+        orders_problem: why the orders of users are not read; None when they are.
 
     Args:
         kafka: the cluster.
@@ -79,6 +97,7 @@ class HistoryFollower:
         self._store = store
         self._bounds = bounds
         self._clock = clock
+        self.orders_problem: str | None = None
         self._sources = {
             topic.kafka_name(kafka.topic_prefix): _Source(topic.name, fold)
             for topic, fold in FOLDS.items()
@@ -88,7 +107,6 @@ class HistoryFollower:
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._unverified: dict[TopicPartition, ReadPosition] = {}
         self._consumer = AIOKafkaConsumer(
-            *self._sources,
             **consumer_options(kafka, "client"),
             auto_offset_reset="earliest",
             max_poll_records=POLL_RECORDS,
@@ -97,7 +115,7 @@ class HistoryFollower:
     async def __aenter__(self) -> Self:
         try:
             async with translate_errors(self._kafka):
-                await require_topics(self._kafka, *FOLDS)
+                await self._select_sources()
                 self._cluster = await cluster_id(self._kafka)
                 await self._consumer.start()
                 await self._seek()
@@ -139,6 +157,16 @@ class HistoryFollower:
             if time.monotonic() - pruned_at > PRUNE_SECONDS:
                 await self._prune()
                 pruned_at = time.monotonic()
+
+    async def _select_sources(self) -> None:
+        """Subscribe to the topics; to that of commands only with its ACL."""
+        await require_topics(self._kafka, AUDIT, RESULTS)
+        try:
+            await require_topics(self._kafka, COMMANDS)
+        except MissingAclError as error:
+            self.orders_problem = str(error)
+            del self._sources[COMMANDS.kafka_name(self._kafka.topic_prefix)]
+        self._consumer.subscribe([*self._sources])
 
     async def _seek(self) -> None:
         """Seek to the record before each stored position, else to the beginning."""
@@ -199,19 +227,15 @@ class HistoryFollower:
 
     async def _prune(self) -> None:
         older_than = self._clock() - self._bounds.days * SECONDS_PER_DAY
+        await asyncio.to_thread(self._store.prune_orders, older_than=older_than)
         while await asyncio.to_thread(
             self._store.prune, older_than=older_than, count=self._bounds.requests
         ):
             pass
 
 
-def _folded(
-    fold: Callable[[bytes], RequestChange | None], records: Iterable[Any]
-) -> Iterable[FoldedRecord]:
-    for record in records:
-        change = fold(record.value or b"")
-        if change is not None:
-            yield FoldedRecord(record.partition, record.offset, change)
+def _folded(fold: Fold, records: Iterable[Any]) -> Iterator[FoldedRecord | Order]:
+    return (each for each in map(fold, records) if each is not None)
 
 
 def _position_behind(record: Any) -> ReadPosition:

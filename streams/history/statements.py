@@ -7,12 +7,13 @@ import msgspec
 
 from schemas.codec import encode
 from streams.history.changes import RequestChange
+from streams.history.orders import Order
 from streams.history.rows import Cursor, RequestFilter
 
 APPLICATION_ID = 0x636C6970
 """Marks the file as clipmill's: that of another program is not touched."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """A file of another version is emptied and filled again."""
 
 OPEN_BATCH = "state = 'accepted' AND url IS NULL"
@@ -23,7 +24,7 @@ FAILED = "state IN ('failed', 'rejected', 'expired')"
 
 PARKED = "state = 'parked' AND due IS NOT NULL"
 
-_TABLES = ("source", "position", "request", "event")
+_TABLES = ("source", "position", "request", "event", "user_order")
 
 _SCHEMA = f"""
 CREATE TABLE source (cluster TEXT, generation INTEGER, revision INTEGER);
@@ -65,6 +66,11 @@ CREATE TABLE event (
     request TEXT, partition INTEGER, position INTEGER, at REAL, step TEXT, transition TEXT,
     detail BLOB, PRIMARY KEY (request, partition, position)
 ) WITHOUT ROWID;
+CREATE TABLE user_order (
+    id TEXT PRIMARY KEY, at REAL NOT NULL, author TEXT NOT NULL, kind TEXT NOT NULL,
+    subject TEXT NOT NULL, count INTEGER NOT NULL, note TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX order_by_time ON user_order (at, id);
 """  # noqa: S608  (constants)
 
 # An id that is used again after the ledger has forgotten it: its new result replaces the old one.
@@ -119,6 +125,23 @@ WHERE EXISTS (SELECT 1 FROM request WHERE id = :id)
 """
 
 
+_ORDER = """
+INSERT INTO user_order VALUES (:id, :at, :by, :order, :subject, :count, :note)
+ON CONFLICT (id) DO UPDATE SET
+    at = min(at, excluded.at), count = count + iif(:is_part, excluded.count, 0)
+"""
+
+_OLD_ORDERS = "DELETE FROM user_order WHERE at < ?"
+
+_MORE_ORDERS = """
+DELETE FROM user_order WHERE id IN
+    (SELECT id FROM user_order ORDER BY at DESC, id DESC LIMIT -1 OFFSET ?)
+"""
+
+ORDERS_MAX = 100_000
+"""Orders that are kept, 0.2 KB each."""
+
+
 class FoldedRecord(msgspec.Struct, frozen=True):
     """A record's change, with the position of the record."""
 
@@ -154,7 +177,7 @@ def create_tables(db: sqlite3.Connection) -> None:
 
 def delete_rows(db: sqlite3.Connection, cluster: str) -> int:
     """Delete all rows in favour of those of a cluster; return the new generation."""
-    for table in ("position", "request", "event"):
+    for table in ("position", "request", "event", "user_order"):
         db.execute(f"DELETE FROM {table}")  # noqa: S608  (a constant)
     db.execute("UPDATE source SET cluster = ?, generation = generation + 1", (cluster,))
     (generation,) = db.execute("SELECT generation FROM source").fetchone()
@@ -179,6 +202,17 @@ def apply_record(db: sqlite3.Connection, record: FoldedRecord, revision: int) ->
     if event is not None:
         detail = {"transition": event.transition, "detail": encode(event.detail)}
         db.execute(_EVENT, fields | {"at": event.at, "step": event.step} | detail)
+
+
+def add_order(db: sqlite3.Connection, order: Order) -> None:
+    """Add an order, or a command to the order of its job."""
+    db.execute(_ORDER, msgspec.structs.asdict(order))
+
+
+def prune_orders(db: sqlite3.Connection, older_than: float, count: int) -> None:
+    """Delete the orders from before a time, and the oldest ones beyond a number."""
+    db.execute(_OLD_ORDERS, (older_than,))
+    db.execute(_MORE_ORDERS, (count,))
 
 
 def where_clause(

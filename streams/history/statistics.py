@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from schemas.codec import encode
 from streams.client import BATCH_FINISHED
 from streams.history.statements import FAILED, OPEN_BATCH, PARKED
 from streams.history.store import HistoryStore
@@ -32,10 +33,17 @@ _GROUPS = f"""
 SELECT error, platform, count(*), min(state_at), max(state_at) {_FAILURES} GROUP BY error, platform
 """
 
+# A range of the index for each group and hour: grouping all rows by hour takes four times as long.
+# The last hour has no end: the clock of a worker may be ahead.
 _HOURS = f"""
-SELECT error, platform, CAST((state_at - ?) / ? AS INTEGER) AS hour, count(*)
-{_FAILURES} AND state_at >= ? GROUP BY error, platform, hour
-"""
+WITH RECURSIVE hour(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM hour WHERE n < {TREND_HOURS - 1})
+SELECT key, n, (
+    SELECT count(*) {_FAILURES}
+    AND error IS json_extract(value, '$[0]') AND platform IS json_extract(value, '$[1]')
+    AND state_at >= :start + n * {HOUR_SECONDS}
+    AND state_at < iif(n = {TREND_HOURS - 1}, 9e999, :start + (n + 1) * {HOUR_SECONDS})
+) FROM json_each(:groups), hour
+"""  # noqa: S608  (constants)
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,13 +168,13 @@ def read_waiting(store: HistoryStore) -> Waiting:
 
 def read_failures(store: HistoryStore, now: float) -> list[FailureGroup]:
     """Return the groups of failures, the largest first."""
-    start = now - TREND_HOURS * HOUR_SECONDS
-    hours: dict[tuple[str | None, str | None], list[int]] = {}
-    for error, platform, hour, count in store.select(_HOURS, (start, HOUR_SECONDS, start)):
-        counts = hours.setdefault((error, platform), [0] * TREND_HOURS)
-        # The clock of a worker may be ahead.
-        counts[min(hour, TREND_HOURS - 1)] += count
     rows = store.select(_GROUPS)
+    start = now - TREND_HOURS * HOUR_SECONDS
+    recent = [(error, platform) for error, platform, _, _, last in rows if last >= start]
+    hours = {each: [0] * TREND_HOURS for each in recent}
+    values = {"start": start, "groups": encode(recent).decode()}
+    for index, hour, count in store.select(_HOURS, values):
+        hours[recent[index]][hour] = count
     total = sum(count for _, _, count, _, _ in rows)
     groups = [
         FailureGroup(

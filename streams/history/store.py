@@ -15,6 +15,7 @@ import msgspec
 from schemas.codec import decode
 from streams.errors import OperatorError
 from streams.history.changes import Event
+from streams.history.orders import Order
 from streams.history.rows import (
     Cursor,
     RequestFilter,
@@ -25,11 +26,14 @@ from streams.history.rows import (
 )
 from streams.history.statements import (
     OPEN_BATCH,
+    ORDERS_MAX,
     FoldedRecord,
     ForeignFileError,
+    add_order,
     apply_record,
     create_tables,
     delete_rows,
+    prune_orders,
     where_clause,
 )
 from streams.sqlite_file import SqliteFile
@@ -136,7 +140,7 @@ class HistoryStore:
     def apply(
         self,
         topic: str,
-        records: Sequence[FoldedRecord],
+        records: Sequence[FoldedRecord | Order],
         positions: Mapping[int, ReadPosition],
         generation: int,
     ) -> None:
@@ -150,11 +154,7 @@ class HistoryStore:
             present, revision = db.execute(query).fetchone()
             if present != generation:
                 raise StaleGenerationError
-            # The last of a request's records counts: an unchanged number costs the index little.
-            numbers = {each.change.request_id: n for n, each in enumerate(records, revision + 1)}
-            for record in records:
-                apply_record(db, record, numbers[record.change.request_id])
-            db.execute("UPDATE source SET revision = revision + ?", (len(records),))
+            _apply_all(db, records, revision)
             db.executemany(
                 "INSERT INTO position VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                 "next_offset = excluded.next_offset, digest = excluded.digest "
@@ -164,6 +164,11 @@ class HistoryStore:
                     for partition, each in positions.items()
                 ],
             )
+
+    def prune_orders(self, *, older_than: float, count: int = ORDERS_MAX) -> None:
+        """Delete the orders from before a time, and the oldest ones beyond a number."""
+        with self._file.transaction() as db:
+            prune_orders(db, older_than, count)
 
     def prune(self, *, older_than: float, count: int) -> int:
         """Delete requests not updated since a time, or beyond a number; return how many.
@@ -194,6 +199,12 @@ class HistoryStore:
     def request(self, request_id: str) -> RequestRow | None:
         query = f"SELECT {FIELDS} FROM request WHERE id = ?"  # noqa: S608  (constants)
         return next(map(request_row, self.select(query, (request_id,))), None)
+
+    def known(self, request_ids: Sequence[str]) -> set[str]:
+        """Return which of these requests the history has."""
+        marks = ", ".join("?" * len(request_ids))
+        query = f"SELECT id FROM request WHERE id IN ({marks})"  # noqa: S608  (of constants)
+        return {name for (name,) in self.select(query, request_ids)}
 
     def events(self, request_id: str) -> list[Event]:
         """Return the transitions of a request, oldest first."""
@@ -242,9 +253,26 @@ class HistoryStore:
             for number, *values in self.select(query, (after, limit))
         ]
 
-    def select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def select(
+        self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Return the rows of a query of this package."""
         return self._file.rows(query, values)
+
+
+def _apply_all(
+    db: sqlite3.Connection, records: Sequence[FoldedRecord | Order], revision: int
+) -> None:
+    changes = [each for each in records if isinstance(each, FoldedRecord)]
+    # The last of a request's records counts: an unchanged number costs the index little.
+    numbers = {each.change.request_id: n for n, each in enumerate(changes, revision + 1)}
+    for record in records:
+        if isinstance(record, FoldedRecord):
+            apply_record(db, record, numbers[record.change.request_id])
+        else:
+            add_order(db, record)
+    if changes:
+        db.execute("UPDATE source SET revision = revision + ?", (len(changes),))
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

@@ -204,6 +204,7 @@ class StageRunner:
             periodic=self._sweeps,
             checks=self._checks,
             partition_share=self._share,
+            worker=self._member.worker,
         )
         self._resources.enter_context(
             self._memory.registered(self._intake, context.on_memory_pressure)

@@ -13,6 +13,14 @@ TRACE_ID = "{trace_id}"
 """Placeholder in `ConsoleSettings.trace_url`."""
 
 
+SHARED_USER = "console"
+"""The user of `ConsoleSettings.token`."""
+
+Token = Annotated[SecretStr, Field(min_length=TOKEN_CHARACTERS_MIN)]
+
+UserName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+
+
 class ConsoleSettings(Group):
     """The console, and the HTTP API that it serves."""
 
@@ -22,6 +30,11 @@ class ConsoleSettings(Group):
         description="Token of the login page and of `Authorization: Bearer`; required, or "
         "user_header, to listen on another address than loopback.",
         min_length=TOKEN_CHARACTERS_MIN,
+    )
+    tokens: dict[UserName, Token] = Field(
+        {},
+        description="Tokens of single users by name, which becomes the author of their orders; the "
+        "author with token is console.",
     )
     hosts: tuple[str, ...] = Field(
         (), description="Names besides localhost under which a console without token is reached."
@@ -45,6 +58,15 @@ class ConsoleSettings(Group):
         if template is not None and TRACE_ID not in template:
             raise ValueError(f"it has no {TRACE_ID}")
         return template
+
+    @model_validator(mode="after")
+    def _check_tokens(self) -> Self:
+        given = [*self.tokens.values(), *([self.token] if self.token is not None else [])]
+        if len({each.get_secret_value() for each in given}) < len(given):
+            raise ValueError("two users have the same token")
+        if self.token is not None and SHARED_USER in self.tokens:
+            raise ValueError(f"{SHARED_USER} is the user of token")
+        return self
 
     @model_validator(mode="after")
     def _check_proxies(self) -> Self:

@@ -24,6 +24,11 @@ class EngineSettings(Group):
         description="Folder with another yt-dlp and curl_cffi (`pip install --target DIR yt-dlp`), "
         "used instead of the installed ones.",
     )
+    javascript: bool = Field(
+        True,
+        description="Run the JavaScript of YouTube's player, if Deno and yt-dlp-ejs are installed "
+        "(`clipmill[youtube]`); see docs/youtube.md.",
+    )
     request_timeout_seconds: Seconds = Field(15, description="Timeout of one page request.")
     deadline_seconds: Seconds = Field(
         40, description="Timeout of one extraction, after which the worker process is killed."

@@ -71,8 +71,8 @@ class Settings(BaseSettings):
     performance: PerformanceSettings = PerformanceSettings()
     platforms: dict[PlatformName, PlatformSettings] = Field(
         {},
-        description="Platforms without code by name, and further media_hosts of installed ones; "
-        "see docs/platforms.md.",
+        description="Platforms without code by name, and further page_hosts and media_hosts of "
+        "installed ones; see docs/platforms.md.",
     )
     retry: RetrySettings = RetrySettings()
     stage: StageSettings = StageSettings()

@@ -11,12 +11,12 @@ _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 PlatformName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 """Prefix of every video key, and name of the storage folder."""
 
-HostName = Annotated[str, Field(max_length=253, pattern=rf"^({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]$")]
+HOST_PATTERN = rf"({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]"
+
+HostName = Annotated[str, Field(max_length=253, pattern=f"^{HOST_PATTERN}$")]
 """Registered name in lower case; no IP address, no port."""
 
-MediaSuffix = Annotated[
-    str, Field(max_length=253, pattern=rf"^\.({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]$")
-]
+MediaSuffix = Annotated[str, Field(max_length=254, pattern=rf"^\.{HOST_PATTERN}$")]
 """A dot and at least two labels, as ``.com`` alone would allow half of the internet."""
 
 ExtractorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
@@ -48,16 +48,26 @@ class ConfiguredSite(Group):
         return self
 
 
-class AddedMediaHosts(Group):
-    """Further hosts of an installed platform's files; all else is defined by the platform."""
+class AddedHosts(Group):
+    """Further hosts of an installed platform; all else is defined by the platform."""
 
-    media_hosts: tuple[MediaSuffix, ...] = Field(
-        min_length=1, description='Suffixes of further hosts, such as ".example.com".'
+    page_hosts: tuple[HostName, ...] = Field(
+        (), description="Further hosts of its pages; their paths are those of its own pages."
     )
+    media_hosts: tuple[MediaSuffix, ...] = Field(
+        (), description='Suffixes of further hosts of its files, such as ".example.com".'
+    )
+
+    @model_validator(mode="after")
+    def _check_hosts(self) -> Self:
+        for name in sorted(self.model_fields_set):
+            if not getattr(self, name):
+                raise ValueError(f"{name} names no host")
+        return self
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        return ()
+        return self.page_hosts
 
     @property
     def short_hosts(self) -> tuple[str, ...]:
@@ -71,9 +81,10 @@ class AddedMediaHosts(Group):
 def _read_platform(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    kind = AddedMediaHosts if value.keys() == {"media_hosts"} else ConfiguredSite
-    return kind.model_validate(value)
+    only_adds = value and value.keys() <= AddedHosts.model_fields.keys()
+    return (AddedHosts if only_adds else ConfiguredSite).model_validate(value)
 
 
-PlatformSettings = Annotated[ConfiguredSite | AddedMediaHosts, BeforeValidator(_read_platform)]
-"""A platform without code; with ``media_hosts`` alone, an addition to an installed platform."""
+PlatformSettings = Annotated[ConfiguredSite | AddedHosts, BeforeValidator(_read_platform)]
+"""A platform without code; with ``page_hosts`` or ``media_hosts`` alone, hosts of an installed
+platform."""

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from schemas.path_template import parse_template
-from streams.settings.kinds import Count, Group, Seconds, check_url
+from streams.settings.kinds import Bytes, Count, Group, Seconds, check_url
 from streams.settings.retention import RetentionSettings
 
 PART_BYTES_MIN = 5 * 2**20
@@ -49,6 +49,11 @@ class StorageSettings(Group):
         " another worker.",
     )
     uploads: Count = Field(8, description="Files that a process uploads at once.")
+    upload_memory_bytes: Bytes = Field(
+        64 * 2**20,
+        description="Bytes of files and parts that a process uploads at once; one upload may take"
+        " more.",
+    )
 
     public_url_prefix: str | None = Field(
         None,

@@ -19,7 +19,8 @@ from tests.event_stream import EventStream, opened
 from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
-SOON_SECONDS = 20.0
+SOON_SECONDS = 45.0
+"""A worker publishes its caches every 30 s while they change."""
 
 JOB_REQUESTS = 300
 """Three chunks of a job."""

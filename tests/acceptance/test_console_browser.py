@@ -34,8 +34,29 @@ PAGES_OF_A_KIND = 3
 SOON_MILLISECONDS = 30_000.0
 
 OWN_PAGES = {
-    *("", "api", "breakers", "cancel", "codes", "deadletter", "deadletters", "failures", "job"),
-    *("jobs", "library", "new-job", "open-breaker", "overview", "pipeline", "replay", "request"),
+    *(
+        "",
+        "api",
+        "breakers",
+        "caches",
+        "cancel",
+        "codes",
+        "deadletter",
+        "deadletters",
+        "failures",
+        "job",
+    ),
+    *(
+        "jobs",
+        "library",
+        "new-job",
+        "open-breaker",
+        "orders",
+        "overview",
+        "pipeline",
+        "replay",
+        "request",
+    ),
     *("reset-breaker", "retry", "settings", "submit"),
 }
 """The least that the crawl has to find."""

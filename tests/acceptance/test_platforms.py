@@ -108,6 +108,16 @@ async def test_post_becomes_a_playable_file(
     assert beeps(path) == pytest.approx(flashes(path), abs=0.04)
 
 
+async def test_ciphered_video_becomes_a_file_with_the_program_of_the_player(
+    client: PipelineClient,
+) -> None:
+    url = f"https://youtu.be/{short_id(video_id('ciphered', serial=9))}"
+    result = await client.request(url)
+    assert result["status"] == "completed", result
+    (file,) = result["files"]
+    assert (file["format_id"], file["audio_codec"]) == ("136+140", "aac")
+
+
 async def test_post_with_several_videos_has_all_of_them(client: PipelineClient) -> None:
     result = await client.request(f"https://x.com/a/status/{video_id('photo', serial=9)}")
     assert result["status"] == "completed", result

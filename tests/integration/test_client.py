@@ -12,6 +12,7 @@ from schemas.commands import (
     Cancel,
     Command,
     OpenBreaker,
+    RecordOrder,
     Refresh,
     ResetBreaker,
     ResumeStage,
@@ -64,6 +65,7 @@ COMMAND_KEYS: list[tuple[Command, bytes]] = [
     (OpenBreaker(breaker="a:extract:b"), b"a:extract:b"),
     (ResetBreaker(breaker="a:extract:b"), b"a:extract:b"),
     (ResumeStage(stage="download"), b"download"),
+    (RecordOrder(order="resolve", subject="0-7-1"), b"0-7-1"),
 ]
 
 

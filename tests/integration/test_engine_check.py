@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
+from agents.engine.javascript_support import javascript_support
 from agents.engine.proof_of_work import IS_NATIVE
 from tests.standin import Standin, short_code, video_id
 from tests.standin.socks import PASSWORD, USER
@@ -92,6 +93,12 @@ async def test_check_passes_when_all_canaries_succeed(check: Any) -> None:
     assert report["results"][0]["formats"] >= 6
 
 
+async def test_missing_javascript_is_named_with_its_command(check: Any) -> None:
+    found = await check(GOOD, CLIPMILL_ENGINE__JAVASCRIPT="false")
+    assert "JavaScript is not run: the setting engine.javascript is off" in found.output
+    assert "YouTube is read without logins" in found.output
+
+
 async def test_failing_canary_is_reported_and_sets_the_exit_status(check: Any) -> None:
     found = await check("--json", CLIPMILL_ENGINE__CANARIES=json.dumps([GOOD, DELETED, "nonsense"]))
     assert found.status == 1
@@ -106,7 +113,7 @@ async def test_without_json_the_report_is_a_table(check: Any) -> None:
     for word in ("yt-dlp ", "impersonation available", "the installation", "ok", "not_found"):
         assert word in found.output
     assert "proof of work is computed by" in found.output
-    assert "JavaScript is not run: YouTube is read without logins" in found.output
+    assert f"JavaScript is {javascript_support().summary}" in found.output.replace("\n", " ")
     assert found.errors == ""
 
 

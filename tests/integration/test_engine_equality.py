@@ -19,6 +19,7 @@ from yt_dlp.extractor.tiktok import TikTokIE as StockTikTokIE
 from agents.engine.failures import flatten
 from agents.engine.interface import EngineError, EngineFailure, EngineJob
 from agents.engine.results import to_json
+from agents.engine.subtitles import with_bounded_subtitles
 from agents.platforms.tiktok.page import EXTRACTOR
 from tests.integration.failure_samples import EngineHarness, engine_harness
 from tests.standin import SCENARIOS, user_name, video_id
@@ -89,7 +90,8 @@ async def yt_dlp_result(harness: EngineHarness, ydl: Any, url: str) -> Any:
 
 def _yt_dlp_result(ydl: Any, url: str) -> Any:
     try:
-        return json.loads(to_json(StockTikTokIE(ydl).extract(url)))
+        found = with_bounded_subtitles(StockTikTokIE(ydl).extract(url), wanted=False)
+        return json.loads(to_json(found))
     except Exception as error:  # noqa: BLE001 - the engine's failure must be equal
         return described(flatten(error))
 

@@ -18,12 +18,13 @@ from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.topic_admin import cluster_id
 from streams.history.changes import RequestChange
 from streams.history.follower import HistoryFollower
+from streams.history.order_list import OrderFilter, find_orders
 from streams.history.rows import RequestFilter
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore, ReadPosition
 from streams.settings import KafkaSettings
 from streams.settings.history import HistorySettings
-from streams.topics import AUDIT, RESULTS
+from streams.topics import AUDIT, COMMANDS, RESULTS
 from tests.integration.kafka_client import admin, closed_port, create_topics, produce, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -51,7 +52,7 @@ def store(tmp_path: Path) -> Iterator[CountingStore]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def topics(kafka: KafkaSettings) -> None:
-    await create_topics(kafka, AUDIT, RESULTS, partitions=PARTITIONS)
+    await create_topics(kafka, AUDIT, RESULTS, COMMANDS, partitions=PARTITIONS)
 
 
 @asynccontextmanager
@@ -145,7 +146,7 @@ async def test_new_records_are_followed(kafka: KafkaSettings, store: CountingSto
 async def test_recreated_topic_is_read_anew(
     kafka: KafkaSettings, store: CountingStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await create_topics(kafka, AUDIT, RESULTS, partitions=PARTITIONS)
+    await create_topics(kafka, AUDIT, RESULTS, COMMANDS, partitions=PARTITIONS)
     await audit(kafka, "old")
     await catch_up(kafka, store)
     async with admin(kafka) as client:
@@ -161,7 +162,7 @@ async def test_recreated_topic_is_read_anew(
 async def test_topic_that_is_recreated_while_it_is_followed_is_read_anew(
     kafka: KafkaSettings, store: CountingStore
 ) -> None:
-    await create_topics(kafka, AUDIT, RESULTS, partitions=PARTITIONS)
+    await create_topics(kafka, AUDIT, RESULTS, COMMANDS, partitions=PARTITIONS)
     await audit(kafka, "old")
     async with following(kafka, store) as follower:
         await follower.catch_up()
@@ -170,7 +171,7 @@ async def test_topic_that_is_recreated_while_it_is_followed_is_read_anew(
         async with admin(kafka) as administrator:
             await administrator.delete_topics([AUDIT.kafka_name(kafka.topic_prefix)])
         async with asyncio.timeout(10):
-            while len(follower._consumer.assignment()) > PARTITIONS:
+            while len(follower._consumer.assignment()) > 2 * PARTITIONS:
                 await client.force_metadata_update()
                 await asyncio.sleep(0.1)
         await asyncio.sleep(1.0)
@@ -267,3 +268,22 @@ async def test_absent_cluster_is_named(kafka: KafkaSettings, store: CountingStor
     with pytest.raises(ClusterUnavailableError):
         await catch_up(away, store)
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.usefixtures("topics")
+async def test_orders_are_those_of_the_commands(kafka: KafkaSettings, store: CountingStore) -> None:
+    commands = [
+        encode({"command": "cancel", "request_id": "a", "by": "ann"}),
+        b"{",
+        None,
+        encode({"command": "record_order", "order": "submit", "count": 3, "by": "eve"}),
+    ]
+    await produce(kafka, COMMANDS, [(b"a", each, (), 1) for each in commands])
+    for _ in range(2):
+        await catch_up(kafka, store)
+        orders = find_orders(store, OrderFilter(), 10)
+        assert [(each.order, each.by, each.count) for each in orders] == [
+            ("submit", "eve", 3),
+            ("cancel", "ann", 1),
+        ]
+        assert time.time() - orders[0].at < 60

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import uvloop
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError
 
+from schemas.commands import Cancel
 from streams.broker.broker import EmbeddedBroker
 from streams.broker.config import Additions
 from streams.client import Client, read_signals
@@ -22,12 +24,16 @@ from streams.cluster.connection import ClusterUnavailableError, client_options, 
 from streams.cluster.topic_admin import apply_topics, check_topics
 from streams.console.health.lag import StageLag, measure_lag
 from streams.console.pipeline import Pipeline
-from streams.contract.role_acls import client_acls, lag_acls, worker_acls
+from streams.contract.role_acls import client_acls, console_acls, worker_acls
 from streams.deadletters.replay import open_replay_producer
 from streams.history.audit_lookup import read_history
+from streams.history.follower import HistoryFollower
+from streams.history.order_list import OrderFilter, find_orders
+from streams.history.store import HistoryStore
 from streams.settings import KafkaSettings
+from streams.settings.history import HistorySettings
 from streams.stage import Stage, load_stages
-from streams.topics import REQUESTS, RESULTS, TOPICS
+from streams.topics import COMMANDS, REQUESTS, RESULTS, TOPICS
 from tests.secured_broker import (
     CLIENT_SECRET,
     KEY_PASSWORD,
@@ -51,7 +57,9 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
             cluster.allow, "User:clipmill", worker_acls(load_stages(), "clipmill.")
         )
         await asyncio.to_thread(cluster.allow, "User:asker", client_acls("clipmill."))
-        await asyncio.to_thread(cluster.allow, "User:console", lag_acls(load_stages(), "clipmill."))
+        await asyncio.to_thread(
+            cluster.allow, "User:console", console_acls(load_stages(), "clipmill.")
+        )
         yield cluster
 
 
@@ -367,14 +375,36 @@ async def _measured(kafka: KafkaSettings, stages: Sequence[Stage]) -> Mapping[st
     async with asyncio.timeout(20):
         while True:
             with suppress(ClusterUnavailableError):
-                return await measure_lag(kafka, stages, Pipeline(kafka))
+                return await measure_lag(kafka, stages, Pipeline(kafka, stages))
             await asyncio.sleep(0.1)
 
 
 async def test_missing_acls_of_the_lag_are_named(cluster: SecuredBroker) -> None:
     kafka = KafkaSettings.model_validate(password(cluster, sasl_username="asker"))
     with pytest.raises(MissingAclError, match=r"DESCRIBE on group .*clipmill\.download"):
-        await measure_lag(kafka, load_stages(), Pipeline(kafka))
+        await measure_lag(kafka, load_stages(), Pipeline(kafka, load_stages()))
+
+
+async def test_history_is_read_without_the_orders_until_their_acl_is_there(
+    cluster: SecuredBroker, tmp_path: Path
+) -> None:
+    kafka = KafkaSettings.model_validate(password(cluster, sasl_username="asker"))
+    missing = Acl("topic", COMMANDS.kafka_name(), ("READ",))
+    async with Client(kafka) as client:
+        await client.send_command(Cancel(request_id="a", by="ann"))
+    with HistoryStore(tmp_path / "history.db") as store:
+        async with HistoryFollower(kafka, store, HistorySettings()) as follower:
+            await follower.catch_up()
+        assert "READ on topic clipmill.commands.v1" in (follower.orders_problem or "")
+        assert find_orders(store, OrderFilter(), 10) == []
+        await asyncio.to_thread(cluster.allow, "User:asker", [missing])
+        try:
+            async with HistoryFollower(kafka, store, HistorySettings()) as follower:
+                await follower.catch_up()
+        finally:
+            await asyncio.to_thread(cluster.forbid, "User:asker", missing)
+        assert follower.orders_problem is None
+        assert "ann" in [each.by for each in find_orders(store, OrderFilter(), 10)]
 
 
 async def test_no_acl_is_missing_without_an_authorizer(open_cluster: tuple[str, str]) -> None:

@@ -20,7 +20,7 @@ from obstore.store import MemoryStore
 
 from agents.media.facts import Answer, MediaFacts
 from agents.storage import NO_DETAILS, FileGoneError, LocalStorage, PostDetails, Storage
-from agents.storage.names import ADOPTED, FileIds
+from agents.storage.names import ADOPTED, FileIds, subtitles_id
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
 from agents.storage.records import RECORD_BYTES_MAX
@@ -35,6 +35,7 @@ from agents.storage_check.file_check import FileState, verify_files
 from agents.storage_check.removal import remove_posts
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.path_template import parse_template
+from schemas.subtitles import SubtitleFormat
 from schemas.video import VideoRef
 from tests.storage_servers import (
     StorageServer,
@@ -295,6 +296,28 @@ RETITLED = PostDetails(author="renamed", title="another title")
 
 def path_in(uri: str) -> str:
     return unquote(uri) if uri.startswith("file:") else uri
+
+
+@pytest.mark.parametrize("template", [None, TEMPLATE])
+async def test_subtitles_are_found_by_language_and_format(
+    reopen: Reopen, template: str | None
+) -> None:
+    others: tuple[tuple[str, SubtitleFormat, bool], ...] = (
+        ("en", "vtt", False),
+        ("en-US", "srt", False),
+        ("en-US", "vtt", True),
+    )
+    async with reopen(template) as storage:
+        wanted = subtitles_id("play", "en-US", "vtt", automatic=False)
+        uri = await publish(storage, b"WEBVTT", CLIP, format_id=wanted, extension="vtt")
+        assert path_in(uri).endswith(".play.en-US.vtt")
+        found = await storage.find(**(NAMES | {"format_id": wanted}))
+        assert found is not None
+        assert (found.uri, found.bytes) == (uri, 6)
+        for language, extension, automatic in others:
+            other = subtitles_id("play", language, extension, automatic=automatic)
+            assert await storage.find(**(NAMES | {"format_id": other})) is None
+        assert await storage.find(**NAMES) is None
 
 
 async def test_file_of_a_template_is_found_and_read_back(reopen: Reopen) -> None:

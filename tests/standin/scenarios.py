@@ -82,6 +82,7 @@ _POSTS = (
     Scenario(32, "song.long", "post", "The song lasts longer than the video.", "seconds", 60),
     Scenario(33, "song.none", "post", "The video has sound, and the post names no song."),
     Scenario(34, "hls", "post", "HLS alone, of a site that has it; see `streams`."),
+    Scenario(36, "ciphered", "post", "Addresses are ciphered, of a site that does so."),
     Scenario(35, "dash", "post", "DASH alone, of a site that has it; see `streams`."),
 )
 

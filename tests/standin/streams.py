@@ -1,7 +1,7 @@
 """The streams of other sites: a movie with known content as HLS, as DASH and as one file.
 
 The HLS has a small rendition with sound in encrypted transport streams, and a large one with a
-group of sound in fragmented MP4.
+group of sound in fragmented MP4. Its subtitles are a playlist of WebVTT.
 """
 
 import re
@@ -10,6 +10,7 @@ from functools import cache
 from tests.standin.long_streams import long_stream
 from tests.standin.media_marks import Marked, marked
 from tests.standin.media_streams import FMP4, TS, Files, dash, encrypted, hls, renamed
+from tests.standin.subtitles import STREAM_FILES
 from tests.standin.wire import Reply, Request, text_reply, whole
 
 MOVIE = Marked(seconds=10.0, marks=(0.4, 5.6, 9.6), group=30, late=2)
@@ -20,6 +21,7 @@ MASTER = """#EXTM3U
 #EXT-X-VERSION:7
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="sound",DEFAULT=YES,URI="sound.m3u8"
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="comments",DEFAULT=NO,URI="comments.m3u8"
+#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="s",NAME="words",LANGUAGE="pt-BR",URI="subtitles.m3u8"
 #EXT-X-STREAM-INF:BANDWIDTH=300000,RESOLUTION=360x640,CODECS="avc1.4d400a,mp4a.40.2"
 small.m3u8
 #EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=720x1280,CODECS="avc1.4d400a,mp4a.40.2",AUDIO="a"
@@ -37,6 +39,7 @@ _TYPES = {
     "m3u8": "application/vnd.apple.mpegurl",
     "mpd": "application/dash+xml",
     "mp4": "video/mp4",
+    "vtt": "text/vtt",
 }
 
 
@@ -73,7 +76,7 @@ def _files(kind: str) -> Files:
         "large": hls(SILENT, FMP4),
         "sound": hls(SOUND, FMP4),
     }
-    made = {"master.m3u8": MASTER.encode()}
+    made = {"master.m3u8": MASTER.encode(), **STREAM_FILES}
     for name, files in parts.items():
         named = dict(renamed(files, f"{name}-"))
         made[f"{name}.m3u8"] = named.pop("media.m3u8")

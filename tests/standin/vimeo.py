@@ -12,6 +12,7 @@ from tests.standin.posts import DURATION_SECONDS, Post
 from tests.standin.scenarios import Case
 from tests.standin.site_answers import answer_page, html_reply
 from tests.standin.streams import stream_address
+from tests.standin.subtitles import answer_subtitles, subtitle_path
 from tests.standin.switches import Switches
 from tests.standin.wire import Reply, Request, text_reply
 
@@ -20,11 +21,28 @@ PLAYER = "player.vimeo.com"
 FILES = "vod-progressive.akamaized.net"
 STREAMS = "vod-adaptive-ak.vimeocdn.com"
 REFUSED = "Because of its privacy settings, this video cannot be played here."
+TEXT_TRACKS = {
+    "en-US": subtitle_path("en.vtt"),
+    "de": subtitle_path("latin.srt"),
+    "fr": subtitle_path("styled.ttml"),
+    "es-x-autogen": subtitle_path("en.vtt"),
+    "it": subtitle_path("gone.vtt"),
+    "nl": subtitle_path("huge.vtt"),
+    "sv": subtitle_path("bomb.vtt"),
+    "da": subtitle_path("binary.vtt"),
+    "fi": "https://files.elsewhere.example/fi.vtt",
+    "no": "file:///etc/passwd",
+    "../../pl": subtitle_path("en.vtt"),
+}
+"""Subtitles of every video by language; those from Italian to Norwegian cannot be had."""
+
 _PAGE = re.compile(r"/video/(?P<id>\d{1,20})")
 
 
 def answer(request: Request, switches: Switches) -> Reply | None:
     """The reply to a request for a page, None for another one."""
+    if request.host == PLAYER and (subtitles := answer_subtitles(request)):
+        return subtitles
     found = _PAGE.fullmatch(request.path)
     if request.host != PLAYER or found is None:
         return text_reply(404, "no such page")
@@ -54,7 +72,10 @@ def _config(post: Post) -> dict[str, object]:
     }
     return {
         "view": 1,
-        "request": {"files": {"progressive": [progressive] if only == "ok" else [], **streams}},
+        "request": {
+            "files": {"progressive": [progressive] if only == "ok" else [], **streams},
+            "text_tracks": [{"lang": lang, "url": url} for lang, url in TEXT_TRACKS.items()],
+        },
         "video": {
             "id": int(post.video_id),
             "title": f"Clip {post.video_id}",

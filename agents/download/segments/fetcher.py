@@ -22,10 +22,14 @@ from agents.network.answers import too_large_together
 from agents.network.resource import ResourceFetcher
 from agents.network.transfer import FetchLimits, OnBytes, Sleep
 from agents.storage.disk import run_on_disk
+from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MediaSource
 
 SEGMENT_CONCURRENCY = 4
 """Concurrent segments per track, as for the files of a post."""
+
+SEGMENTS_READ_MAX = 10_000
+"""Of a track that is read into memory: subtitles of 17 hours in segments of six seconds."""
 
 SEGMENTS_IN_FLIGHT = 64
 """Concurrent requests of all tracks of a process, a quarter of the connection pool. Waits are FIFO,
@@ -96,6 +100,61 @@ class TrackFetcher:
         ]
         await gather_bounded(missing, SEGMENT_CONCURRENCY)
         return await run_on_disk(partial(_fetched, joined, parts), directory)
+
+    async def read(
+        self,
+        source: MediaSource,
+        fetcher: ResourceFetcher,
+        *,
+        hosts: tuple[str, ...],
+        limits: FetchLimits,
+    ) -> list[bytes]:
+        """Return the bytes of a small file, or of each segment of a small track.
+
+        Raises:
+            ClipmillError: as `fetch`; ``content.unsupported``, the segments are encrypted or too
+                many; ``request.too_large``.
+        """
+        requests = TrackRequests(source, fetcher, hosts, limits, self._in_flight, self._sleep)
+        if source.format.protocol == "https":
+            body, _ = await requests.read(source.url, bytes_max=limits.max_bytes)
+            return [body]
+        parts = await read_manifest(requests)
+        resources = [each for part in parts for each in part.resources]
+        if len(resources) > SEGMENTS_READ_MAX or any(each.key for each in resources):
+            reason = f"its playlist is encrypted, or has more than {SEGMENTS_READ_MAX} segments"
+            raise ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, reason, reason=reason)
+        reader = _SegmentReader(requests)
+        calls = [partial(reader.read, each) for each in resources]
+        return await gather_bounded(calls, SEGMENT_CONCURRENCY)
+
+
+class _SegmentReader:
+    """Reads the segments of one small track into memory."""
+
+    def __init__(self, requests: TrackRequests) -> None:
+        self._requests = requests
+        self._bytes = 0
+
+    async def read(self, resource: Resource) -> bytes:
+        return await self._requests.retried(lambda: self._attempt(resource))
+
+    async def _attempt(self, resource: Resource) -> bytes:
+        body = bytearray()
+        limit = self._requests.limits.max_bytes
+
+        async def write(chunk: bytes) -> None:
+            self._bytes += len(chunk)
+            if self._bytes > limit:
+                raise too_large_together(limit)
+            body.extend(chunk)
+
+        try:
+            await self._requests.stream(resource, write)
+        except BaseException:
+            self._bytes -= len(body)
+            raise
+        return bytes(body)
 
 
 class _TrackDownload:

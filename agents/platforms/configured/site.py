@@ -7,7 +7,7 @@ from agents.platforms.interface import Capabilities
 
 
 class Site(Protocol):
-    """A site as the settings describe it."""
+    """A site as the settings describe it; without extractors, further hosts of a platform."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ class Site(Protocol):
 
     @property
     def extractors(self) -> tuple[str, ...]:
-        """Names of the yt-dlp extractors that read the pages; at least one."""
+        """Names of the yt-dlp extractors that read the pages."""
         ...
 
     @property

@@ -48,7 +48,8 @@ MEDIA_HOSTS = (
 """TikTok's own domains that serve the video, audio and pictures of its pages."""
 
 MAX_REPORTED_HOSTS = 3
-MAX_HOST_CHARACTERS = 100
+MAX_HOST_CHARACTERS = 255
+"""More than a host name has: a longer one, cut, is none."""
 
 CAPABILITIES = Capabilities(
     name=NAME,

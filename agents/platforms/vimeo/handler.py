@@ -38,6 +38,9 @@ CAPABILITIES = Capabilities(
     # The Akamai hosts have names of their own: others on that domain belong to its other customers.
     media_hosts=(
         ".vimeocdn.com",
+        # Of subtitles.
+        ".captions.vimeo.com",
+        ".player.vimeo.com",
         ".vod-progressive.akamaized.net",
         ".vod-adaptive.akamaized.net",
     ),

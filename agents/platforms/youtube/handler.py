@@ -1,7 +1,7 @@
-"""Platform of YouTube: videos and Shorts, read by yt-dlp's extractor without a JavaScript runtime.
+"""Platform of YouTube: videos and Shorts, read by yt-dlp's extractor.
 
-Without a runtime yt-dlp reads videos as the client of visionOS, whose addresses need no solved
-challenges. Logins, and videos that this client is not shown, need one.
+Without a JavaScript runtime yt-dlp reads videos as the client of visionOS, whose addresses need no
+solved challenges. Logins, and videos that this client is not shown, need one.
 """
 
 import re
@@ -36,8 +36,10 @@ CAPABILITIES = Capabilities(
     name=NAME,
     page_hosts=LINKS.hosts,
     link_hosts=(),
-    media_hosts=(".googlevideo.com",),
+    # The second one serves the subtitles.
+    media_hosts=(".googlevideo.com", ".youtube.com"),
     extractors=("agents.platforms.youtube.page:YoutubeIE",),
+    javascript=True,
 )
 
 FAILURES = failure_table(

@@ -5,6 +5,23 @@ from typing import Any
 from yt_dlp.extractor.youtube import YoutubeIE as StockYoutubeIE
 from yt_dlp.utils import ExtractorError
 
+from agents.platforms.youtube import javascript  # noqa: F401 - registers the provider
+
+PLAYERS_MAX = 4
+"""Players in the memory of a process, 2 to 3 MB each. YouTube serves one or two at a time."""
+
+
+class PlayerCache(dict[str, str]):
+    """Code of players, shared by the threads of a process, which would load one each."""
+
+    def __setitem__(self, key: str, code: str) -> None:
+        while len(self) >= PLAYERS_MAX and key not in self:
+            self.pop(next(iter(self)), None)
+        super().__setitem__(key, code)
+
+
+_players = PlayerCache()
+
 
 class YoutubeIE(StockYoutubeIE):
     """`yt_dlp.extractor.youtube.YoutubeIE` that reports why its API did not answer.
@@ -16,6 +33,11 @@ class YoutubeIE(StockYoutubeIE):
 
     _client_error: ExtractorError | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._code_cache = _players
+        self._player_cache: dict[tuple[Any, ...], Any] = {}
+
     def _extract_player_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super()._extract_player_response(*args, **kwargs)
@@ -25,6 +47,10 @@ class YoutubeIE(StockYoutubeIE):
 
     def _real_extract(self, url: str) -> Any:
         self._client_error = None
+        # Answers to challenges are for one job; the signature of a player is the same for all.
+        self._player_cache = {
+            key: value for key, value in self._player_cache.items() if key[0] != "youtube-n"
+        }
         try:
             return super()._real_extract(url)
         except ExtractorError as error:

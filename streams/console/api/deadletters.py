@@ -7,6 +7,7 @@ from aiohttp import web
 
 from streams.console.access import USER
 from streams.console.api.responses import ROOT, json_response, read_object
+from streams.console.dead_letter_orders import resolve_dead_letter, start_replay
 from streams.console.dead_letter_queries import ReplayOrder, parse_order, parse_query
 from streams.console.dead_letters import select_newest
 from streams.console.errors import CallError
@@ -30,6 +31,7 @@ class DeadLetterApi:
 
     def __init__(self, services: Services) -> None:
         self._dead_letters = services.dead_letters
+        self._producer = services.producer
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get(f"{ROOT}/deadletters", self.list_dead_letters)
@@ -62,8 +64,7 @@ class DeadLetterApi:
 
     async def replay(self, request: web.Request) -> web.Response:
         order, plan = await self._read_order(request)
-        _, totals = await self._dead_letters.dry_run(plan)
-        job = await self._dead_letters.replays.start(plan, order.rate, totals.replayed)
+        job = await start_replay(self._dead_letters, self._producer, order, plan)
         return json_response(job.to_json(), 202)
 
     async def dry_run(self, request: web.Request) -> web.Response:
@@ -94,7 +95,9 @@ class DeadLetterApi:
         if not isinstance(note, str):
             raise CallError(400, "note", "`$.note` is a text")
         dead_letter_id = request.match_info["id"]
-        mark = await self._dead_letters.resolve(dead_letter_id, request[USER], note)
+        mark = await resolve_dead_letter(
+            self._dead_letters, self._producer, dead_letter_id, request[USER], note
+        )
         return json_response({"id": dead_letter_id, "state": mark.state, "by": mark.by})
 
 

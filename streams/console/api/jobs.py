@@ -1,7 +1,6 @@
 """Jobs: create, list, show, stop."""
 
 import asyncio
-import time
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -12,7 +11,8 @@ from streams.console.api.responses import ROOT, json_response, read_object
 from streams.console.commands import parse_options
 from streams.console.errors import CallError
 from streams.console.jobs.job import JobCommand, job_to_json
-from streams.console.jobs.planning import JobOrder, create_job
+from streams.console.jobs.ordering import create_job, stop_job
+from streams.console.jobs.planning import JobOrder
 from streams.console.queries import parse_filter
 from streams.console.services import Services
 from streams.moments import parse_past
@@ -27,7 +27,7 @@ class JobApi:
     """The handlers of jobs."""
 
     def __init__(self, services: Services) -> None:
-        self._store = services.store
+        self._services = services
         self._jobs = services.jobs
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -51,13 +51,15 @@ class JobApi:
         """Create the job that applies a command to all requests that match."""
         body = await read_object(request, "command", "filter", "options", "expected", "until")
         order = _parse_order(body, request[USER])
-        job = await asyncio.to_thread(create_job, self._store, self._jobs, order, time.time())
+        job = await create_job(self._services, order)
         return json_response(job_to_json(job), 202)
 
     async def stop(self, request: web.Request) -> web.Response:
         """Stop a job behind its present chunk; one that has ended stays as it is."""
         await read_object(request)
-        job = await asyncio.to_thread(self._jobs.stop, request.match_info["id"], time.time())
+        job = await stop_job(
+            self._jobs, self._services.producer, request.match_info["id"], request[USER]
+        )
         if job is None:
             raise _unknown()
         return json_response(job_to_json(job), 202)

@@ -17,9 +17,12 @@ from streams.console.api import (
     health_operations,
     job_operations,
     library_operations,
+    order_operations,
     request_operations,
+    setting_operations,
     signal_operations,
     topic_operations,
+    worker_operations,
 )
 from streams.console.api.operations import Body, Operation, Parameter
 from streams.console.api.shapes import Error
@@ -28,11 +31,14 @@ from streams.console.pages.login import SESSION_COOKIE
 DECLARED: tuple[tuple[Operation, ...], ...] = (
     request_operations.OPERATIONS,
     job_operations.OPERATIONS,
+    order_operations.OPERATIONS,
     event_operations.OPERATIONS,
     dead_letter_operations.OPERATIONS,
     signal_operations.OPERATIONS,
     library_operations.OPERATIONS,
     topic_operations.OPERATIONS,
+    worker_operations.OPERATIONS,
+    setting_operations.OPERATIONS,
     health_operations.OPERATIONS,
     document_operations.OPERATIONS,
 )

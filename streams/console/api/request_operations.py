@@ -45,7 +45,7 @@ FILTER_PARAMETERS = tuple(
 PAGE_PARAMETERS = (
     Parameter(
         name="limit",
-        description=f"Largest number of requests in the page; default: {LIMIT}.",
+        description=f"Largest number of entries in the page; default: {LIMIT}.",
         schema={"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT},
         example=LIMIT,
     ),

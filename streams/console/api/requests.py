@@ -20,9 +20,9 @@ from streams.console.commands import (
     parse_requests,
     parse_retry,
     publish_commands,
-    publish_requests,
 )
 from streams.console.errors import CallError
+from streams.console.orders import submit_requests
 from streams.console.queries import parse_page
 from streams.console.services import Services
 from streams.history.rows import event_to_json, row_to_json
@@ -81,7 +81,7 @@ class RequestApi:
         requests = await asyncio.to_thread(
             _parse_body, await read_body(request), request.content_type, new_id()
         )
-        await publish_requests(self._producer, requests)
+        await submit_requests(self._producer, requests, request[USER])
         return json_response({"requests": [_accepted(each) for each in requests]}, 202)
 
     async def cancel(self, request: web.Request) -> web.Response:

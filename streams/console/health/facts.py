@@ -8,11 +8,18 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from schemas.signals import AccountState, BreakerState, IntakeSignal, RateState
+from schemas.signals import AccountState, BreakerState, EngineState, IntakeSignal, RateState
 from streams.console.dead_letters import DeadLetters
 from streams.console.errors import CallError
 from streams.console.health.lag import LagReport
-from streams.console.health.shared_states import accounts, breakers, pauses, rates
+from streams.console.health.shared_states import (
+    accounts,
+    breakers,
+    engines,
+    media_hosts,
+    pauses,
+    rates,
+)
 from streams.console.services import Services
 from streams.history.rows import RequestFilter
 from streams.history.statistics import (
@@ -24,6 +31,7 @@ from streams.history.statistics import (
     read_waiting,
 )
 from streams.history.store import HistoryStore
+from streams.media_host_waits import WaitingHost
 
 FRESH_SECONDS = 2.0
 """Time for which facts are used again: open pages ask for them every 5 s."""
@@ -67,6 +75,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         stages: names of all stages.
         delaying: those whose records wait on purpose.
+        media_hosts: those that videos wait for and no platform lists.
         pauses: the paused stages.
     """
 
@@ -78,6 +87,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     breakers: tuple[BreakerState, ...]
     rates: tuple[RateState, ...]
     accounts: tuple[AccountState, ...]
+    engines: tuple[EngineState, ...]
+    media_hosts: tuple[WaitingHost, ...] = ()
     pauses: Mapping[str, IntakeSignal]
     dead_letters: DeadLetterCounts
 
@@ -107,18 +118,26 @@ class FactsReader:
 
 async def _read_facts(services: Services) -> Facts:
     now = time.time()
+    moment = datetime.fromtimestamp(now, UTC)
     state = services.shared_state
+    history, lag, dead_letters = await asyncio.gather(
+        asyncio.to_thread(read_history, services.store, now),
+        services.lag.read(),
+        asyncio.to_thread(count_dead_letters, services.dead_letters),
+    )
     return Facts(
-        now=datetime.fromtimestamp(now, UTC),
-        history=await asyncio.to_thread(read_history, services.store, now),
-        lag=await services.lag.read(),
+        now=moment,
+        history=history,
+        lag=lag,
         stages=tuple(each.name for each in services.stages),
         delaying=frozenset(each.name for each in services.stages if each.due is not None),
         breakers=breakers(state),
         rates=rates(state),
-        accounts=accounts(state, datetime.fromtimestamp(now, UTC)),
+        accounts=accounts(state, moment),
+        engines=engines(state, moment),
+        media_hosts=media_hosts(state),
         pauses=pauses(state),
-        dead_letters=await asyncio.to_thread(count_dead_letters, services.dead_letters),
+        dead_letters=dead_letters,
     )
 
 

@@ -22,8 +22,12 @@ log = logging.getLogger(__name__)
 FRESH_SECONDS = 5.0
 """Time for which a measurement is used again; one takes 10 to 30 ms."""
 
+RECENT_SECONDS = 15.0
+"""Age up to which a measurement is returned while the next one is made: a page that is refreshed
+every 5 s waits for none."""
+
 PATIENCE_SECONDS = 1.0
-"""Time for which a caller waits for a measurement; then it gets the one before."""
+"""Time for which a caller waits for a measurement that has no recent one before."""
 
 TIMEOUT_SECONDS = 10.0
 """Timeout of a measurement, with the connections that the first one opens."""
@@ -98,9 +102,11 @@ class LagReader:
 
     async def read(self) -> LagReport:
         """Return the lag as of the last seconds; waits for Kafka only a moment."""
-        if self._task is None and self._clock() - self._at >= FRESH_SECONDS:
+        age = self._clock() - self._at
+        if self._task is None and age >= FRESH_SECONDS:
             self._task = asyncio.create_task(self._renew())
-        if self._task is not None:
+        is_recent = self._report.problem is None and age < RECENT_SECONDS
+        if self._task is not None and not is_recent:
             await asyncio.wait([self._task], timeout=PATIENCE_SECONDS)
         return self._report
 

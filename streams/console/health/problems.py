@@ -2,8 +2,10 @@
 
 from streams.console.health.account_problems import unusable_accounts
 from streams.console.health.endpoint_problems import cut_rates, open_breakers
+from streams.console.health.engine_problems import broken_engines, different_versions
 from streams.console.health.facts import Facts
 from streams.console.health.findings import Finding
+from streams.console.health.media_host_problems import unknown_media_hosts
 from streams.console.health.request_problems import (
     dead_letters,
     failures,
@@ -23,6 +25,9 @@ def find_problems(facts: Facts) -> tuple[Finding, ...]:
         open_breakers,
         cut_rates,
         unusable_accounts,
+        broken_engines,
+        different_versions,
+        unknown_media_hosts,
         overdue_requests,
         low_success,
         failures,

@@ -1,4 +1,4 @@
-"""Creates jobs: counts what matches, and compares it with what the user has confirmed."""
+"""Plans jobs: counts what matches, and compares it with what the user has confirmed."""
 
 import math
 
@@ -9,7 +9,6 @@ from streams.console.commands import new_id
 from streams.console.errors import CallError
 from streams.console.jobs.job import BulkJob, JobCommand
 from streams.console.jobs.selection import count_eligible
-from streams.console.jobs.store import JobStore
 from streams.history.rows import Cursor, RequestFilter
 from streams.history.store import HistoryStore
 
@@ -68,8 +67,8 @@ def find_matches(
     )
 
 
-def create_job(history: HistoryStore, jobs: JobStore, order: JobOrder, now: float) -> BulkJob:
-    """Add the job of an order, and return it.
+def plan_job(history: HistoryStore, order: JobOrder, now: float) -> tuple[BulkJob, int]:
+    """Return the job of an order, and the number of requests that its command applies to.
 
     Raises:
         CallError: 409, it applies to no request, or to more than the user has confirmed.
@@ -96,8 +95,7 @@ def create_job(history: HistoryStore, jobs: JobStore, order: JobOrder, now: floa
         created_at=now,
         updated_at=now,
     )
-    jobs.add(job)
-    return job
+    return job, number
 
 
 def _start(until: float) -> Cursor:

@@ -6,6 +6,7 @@ from collections import Counter
 from aiohttp import web
 
 from streams.console.access import USER
+from streams.console.dead_letter_orders import resolve_dead_letter
 from streams.console.dead_letter_queries import FILTERS, list_command, parse_query
 from streams.console.dead_letters import select_newest
 from streams.console.forms import form_values
@@ -28,6 +29,7 @@ class DeadLetterPages:
 
     def __init__(self, services: Services, renderer: Renderer) -> None:
         self._dead_letters = services.dead_letters
+        self._producer = services.producer
         self._renderer = renderer
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -77,7 +79,13 @@ class DeadLetterPages:
     async def resolve(self, request: web.Request) -> web.Response:
         form = await form_values(request)
         dead_letter_id = form.get("id", "")
-        await self._dead_letters.resolve(dead_letter_id, request[USER], form.get("note", ""))
+        await resolve_dead_letter(
+            self._dead_letters,
+            self._producer,
+            dead_letter_id,
+            request[USER],
+            form.get("note", ""),
+        )
         return redirect("deadletter", id=dead_letter_id)
 
 

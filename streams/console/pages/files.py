@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from aiohttp import web
 
+from schemas.subtitles import SUBTITLE_TYPES
 from streams.console.errors import CallError
 from streams.console.file_links import find_link
 from streams.console.services import Services
@@ -22,6 +23,9 @@ INLINE_TYPES = frozenset(
     {"audio/mp4", "audio/mpeg", "image/jpeg", "image/png", "image/webp", "video/mp4", "video/webm"}
 )
 """Types that a browser may show; it runs nothing in them."""
+
+ATTACHMENT_TYPES = INLINE_TYPES.union(SUBTITLE_TYPES.values())
+"""Types that an attachment keeps; no browser runs subtitles."""
 
 OTHER_TYPE = "application/octet-stream"
 
@@ -70,7 +74,7 @@ def find_file(root: Path, uri: str) -> Path | None:
 def _headers(file: HistoryFile, name: str, *, inline: bool) -> dict[str, str]:
     disposition = "inline" if inline else "attachment"
     return {
-        "Content-Type": file.mime_type if file.mime_type in INLINE_TYPES else OTHER_TYPE,
+        "Content-Type": file.mime_type if file.mime_type in ATTACHMENT_TYPES else OTHER_TYPE,
         "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(name, safe='')}",
         "Cache-Control": "private, max-age=3600",
     }

@@ -1,7 +1,6 @@
 """The pages of jobs: the list, one job, and the form that confirms a new one."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -13,7 +12,8 @@ from streams.console.commands import parse_options
 from streams.console.errors import CallError
 from streams.console.forms import OPTION_FIELDS, form_values, option_values
 from streams.console.jobs.job import JobCommand
-from streams.console.jobs.planning import JobOrder, create_job, find_matches
+from streams.console.jobs.ordering import create_job, stop_job
+from streams.console.jobs.planning import JobOrder, find_matches
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.queries import FILTERS, parse_filter
 from streams.console.services import Services
@@ -24,6 +24,7 @@ class JobPages:
     """The handlers of these pages."""
 
     def __init__(self, services: Services, renderer: Renderer) -> None:
+        self._services = services
         self._store = services.store
         self._jobs = services.jobs
         self._renderer = renderer
@@ -54,14 +55,15 @@ class JobPages:
         form = await form_values(request)
         try:
             order = _parse_order(form, request[USER])
-            job = await asyncio.to_thread(create_job, self._store, self._jobs, order, time.time())
+            job = await create_job(self._services, order)
         except CallError as error:
             return await self._confirmation(form, str(error), error.status)
         return redirect("job", id=job.id)
 
     async def stop(self, request: web.Request) -> web.Response:
         job_id = (await form_values(request)).get("id", "")
-        if await asyncio.to_thread(self._jobs.stop, job_id, time.time()) is None:
+        job = await stop_job(self._jobs, self._services.producer, job_id, request[USER])
+        if job is None:
             raise _unknown(job_id)
         return redirect("job", id=job_id)
 

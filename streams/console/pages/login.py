@@ -39,7 +39,8 @@ class LoginPages:
 
     async def log_in(self, request: web.Request) -> web.Response:
         form = await form_values(request.clone(client_max_size=FORM_BYTES_MAX))
-        if not self._rules.is_token(form.get("token", "")):
+        user = self._rules.user_of_token(form.get("token", ""))
+        if user is None:
             # Rejections are serialised, so more connections do not make more attempts per second.
             async with self._rejecting:
                 await asyncio.sleep(REJECTED_SECONDS)
@@ -47,7 +48,7 @@ class LoginPages:
         response = redirect("./")
         response.set_cookie(
             SESSION_COOKIE,
-            self._rules.new_session(time.time()),
+            self._rules.new_session(user, time.time()),
             max_age=SESSION_SECONDS,
             path="",  # the directory of this page, which only a proxy in front knows
             secure=request.headers.get("Origin", "").startswith("https:"),

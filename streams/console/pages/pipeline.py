@@ -1,7 +1,10 @@
-"""The page of the pipeline: stages with their groups, workers, topics."""
+"""The page of the pipeline: stages with their groups, workers, engines, topics."""
+
+from datetime import UTC, datetime
 
 from aiohttp import web
 
+from streams.console.health.shared_states import engines
 from streams.console.pages.rendering import Renderer
 from streams.console.services import Services
 
@@ -19,4 +22,9 @@ class PipelinePages:
 
     async def show(self, _request: web.Request) -> web.Response:
         view = await self._pipeline.view(self._shared_state)
-        return self._renderer.page("pipeline.html", view=view, workers=view.workers())
+        return self._renderer.page(
+            "pipeline.html",
+            view=view,
+            workers=view.workers(),
+            engines=engines(self._shared_state, datetime.now(UTC)),
+        )

@@ -4,6 +4,7 @@ import msgspec
 from aiohttp import web
 
 from streams.console.access import USER
+from streams.console.dead_letter_orders import start_replay
 from streams.console.dead_letter_queries import (
     ReplayOrder,
     parse_order_form,
@@ -20,6 +21,7 @@ class ReplayPages:
 
     def __init__(self, services: Services, renderer: Renderer) -> None:
         self._dead_letters = services.dead_letters
+        self._producer = services.producer
         self._renderer = renderer
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -49,8 +51,7 @@ class ReplayPages:
     async def start(self, request: web.Request) -> web.Response:
         order = parse_order_form(await form_values(request))
         plan = order.plan(self._dead_letters.replays_max, request[USER])
-        _, totals = await self._dead_letters.dry_run(plan)
-        await self._dead_letters.replays.start(plan, order.rate, totals.replayed)
+        await start_replay(self._dead_letters, self._producer, order, plan)
         return redirect("replay")
 
 

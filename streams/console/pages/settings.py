@@ -1,31 +1,32 @@
 """The page of the settings: value, source and meaning of each, as the console has started with."""
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from streams.console.pages.rendering import Renderer
-from streams.console.queries import given_texts
-from streams.console.services import Services
-from streams.settings.effective import EffectiveSetting, effective_settings
+from streams.console.setting_queries import is_only_set
+from streams.settings.effective import EffectiveSetting
 
 TOP_LEVEL = "Top level"
 
-ONLY_SET = "set"
-"""Parameter, of any value, without which settings with their default are shown too."""
-
 
 class SettingsPages:
-    """The handler of this page."""
+    """The handler of this page.
 
-    def __init__(self, services: Services, renderer: Renderer) -> None:
-        # At the start: the file may have changed since, its values in use have not.
-        self._settings = effective_settings(services.settings)
+    Args:
+        settings: all of them.
+    """
+
+    def __init__(self, settings: Sequence[EffectiveSetting], renderer: Renderer) -> None:
+        self._settings = settings
         self._renderer = renderer
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/settings", self.show)
 
     async def show(self, request: web.Request) -> web.Response:
-        only_set = ONLY_SET in given_texts(request.query, (ONLY_SET,))
+        only_set = is_only_set(request.query)
         groups: dict[str, list[EffectiveSetting]] = {}
         for each in self._settings:
             if each.is_set or not only_set:

@@ -7,8 +7,10 @@ from typing import get_args
 from aiohttp import web
 
 from schemas.request import Action
-from streams.console.commands import parse_requests, publish_requests
+from streams.console.access import USER
+from streams.console.commands import parse_requests
 from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option_values
+from streams.console.orders import submit_requests
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.services import Services
 from streams.request_lines import InputError
@@ -52,7 +54,7 @@ class SubmitPages:
             requests = await asyncio.to_thread(parse_requests, lines, "the text", run_id, fields)
         except InputError as error:
             return self._form(text, str(error), status=400)
-        await publish_requests(self._producer, requests)
+        await submit_requests(self._producer, requests, request[USER])
         if len(requests) == 1:
             return redirect("request", id=requests[0].id, ordered="submit")
         return redirect("./", since="1m")

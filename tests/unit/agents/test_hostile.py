@@ -27,15 +27,18 @@ from agents.ledger.batches import Batches
 from agents.pipeline.events import DUE, TARGET, audit, propose_result
 from agents.pipeline.results import expired
 from agents.pipeline.step import Complete, StepOutcome, step_handler
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
+from agents.recovery.media_hosts import MediaHostRecorder
 from agents.selection import Selection
 from agents.validation.agent import Validation
 from agents.validation.url_resolution import TargetFinder
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
 from streams.cluster.shared_state import SharedState
+from streams.media_host_waits import MediaHostWaits
 from streams.records import Effect, Header, Incoming, Outgoing
 from streams.stage import SlicingHandler, Stage, synchronous
 from streams.topics import AUDIT, DEADLETTERS, DELAYS, REQUESTS, Topic
@@ -78,7 +81,13 @@ def make_ledger() -> Ledger:
 
 
 def make_recovery() -> Recovery:
-    return Recovery(make_settings(), SharedState(), ErrorHandlers({}), uniform=lambda: 0.5)
+    return Recovery(
+        make_settings(),
+        SharedState(),
+        ErrorHandlers({}),
+        uniform=lambda: 0.5,
+        media_hosts=MediaHostRecorder(MediaHostWaits()),
+    )
 
 
 def make_extraction_work() -> VideoWork:
@@ -89,6 +98,7 @@ def make_extraction_work() -> VideoWork:
         gate=make_gate("extract"),
         authenticator=CookieFiles(LoginSettings()),
         deadline_seconds=1.0,
+        unknown_hosts=UnknownHosts(MediaHostWaits()),
     )
     return VideoWork(PLATFORMS, reader, cache)
 

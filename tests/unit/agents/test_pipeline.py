@@ -19,9 +19,11 @@ from agents.ledger.agent import Ledger
 from agents.ledger.batches import Batches
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
+from agents.recovery.media_hosts import MediaHostRecorder
 from agents.selection import Selection
 from agents.storage.local import LocalStorage
 from agents.validation.agent import Validation
@@ -39,6 +41,7 @@ from schemas.results import (
 )
 from schemas.video import MediaSource
 from streams.cluster.shared_state import SharedState
+from streams.media_host_waits import MediaHostWaits
 from streams.records import Effect, Incoming, Outgoing
 from streams.stage import SlicingHandler, StageContext, SyncFirstHandler, Table, synchronous
 from streams.topics import AUDIT, DELAYS, ERRORS, EXTRACTED, REQUESTS, RESULTS, SELECTED, VALIDATED
@@ -128,6 +131,7 @@ class Pipeline:
                 gate=make_gate("extract", context),
                 authenticator=CookieFiles(LoginSettings()),
                 deadline_seconds=40.0,
+                unknown_hosts=UnknownHosts(MediaHostWaits()),
             ),
             cache,
         )
@@ -138,6 +142,7 @@ class Pipeline:
             ErrorHandlers({}),
             uniform=lambda: 0.0,
             clock=lambda: WRITTEN_AT,
+            media_hosts=MediaHostRecorder(MediaHostWaits()),
         )
         selection = Selection(PLATFORMS)
         self.handlers: dict[str, SlicingHandler] = {

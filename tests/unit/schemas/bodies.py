@@ -38,8 +38,8 @@ def _strategy(node: Any) -> st.SearchStrategy[Any]:
             found = _struct(node)
         case types.UnionType(types=members):
             found = st.one_of([_strategy(each) for each in members])
-        case types.VarTupleType(item_type=item):
-            found = st.lists(_strategy(item), max_size=2)
+        case types.VarTupleType(item_type=item, min_length=low):
+            found = st.lists(_strategy(item), min_size=low or 0, max_size=2)
         case types.TupleType(item_types=items):
             found = st.tuples(*map(_strategy, items)).map(list)
         case types.DictType(key_type=key, value_type=value):

@@ -22,6 +22,9 @@ ID = (
 TIME = "allowed: a time with its zone, such as 2026-12-01T18:00:00Z"
 BYTES = "allowed: an integer of 1 to 9223372036854775807"
 TEXT = "allowed: a text of at most 1024 characters"
+TAG = "allowed: a language tag such as `en`, `en-US` or `zh-Hans`, or `all`"
+YES = "got 'yes'; allowed: true or false"
+NONE = "got 0 entries; allowed: a list of 1 to 2 entries"
 
 REQUESTS: list[tuple[Any, str, str]] = [
     ([], "$", "got a list; allowed: an object"),
@@ -91,7 +94,8 @@ REQUESTS: list[tuple[Any, str, str]] = [
         "$.options.proxy",
         (
             "unknown field; allowed: quality, container, codec, audio_only, audio, watermark,"
-            " max_bytes, degrade, refresh, sidecars, embed_metadata, limit"
+            " max_bytes, degrade, refresh, sidecars, subtitles, automatic_subtitles,"
+            " subtitle_formats, embed_metadata, limit"
         ),
     ),
     (
@@ -139,13 +143,44 @@ REQUESTS: list[tuple[Any, str, str]] = [
         "got 'x'; allowed: one of info, nfo, thumbnail",
     ),
     (
+        {"options": {"subtitles": "en"}},
+        "$.options.subtitles",
+        "got 'en'; allowed: a list of at most 32 entries",
+    ),
+    (
+        {"options": {"subtitles": ["en"] * 33}},
+        "$.options.subtitles",
+        "got 33 entries; allowed: a list of at most 32 entries",
+    ),
+    ({"options": {"subtitles": ["en", ""]}}, "$.options.subtitles[1]", f"got ''; {TAG}"),
+    ({"options": {"subtitles": ["../en"]}}, "$.options.subtitles[0]", f"got '../en'; {TAG}"),
+    ({"options": {"subtitles": ["e.n"]}}, "$.options.subtitles[0]", f"got 'e.n'; {TAG}"),
+    ({"options": {"subtitles": [5]}}, "$.options.subtitles[0]", f"got 5; {TAG}"),
+    (
+        {"options": {"subtitles": ["\u202een"]}},
+        "$.options.subtitles[0]",
+        f"got '\\u202een'; {TAG}",
+    ),
+    (
+        {"options": {"subtitles": ["e" * 10_000]}},
+        "$.options.subtitles[0]",
+        f"got '{'e' * 60}'… (10000 characters); {TAG}",
+    ),
+    ({"options": {"automatic_subtitles": "yes"}}, "$.options.automatic_subtitles", YES),
+    (
+        {"options": {"subtitle_formats": ["vtt", "ass"]}},
+        "$.options.subtitle_formats[1]",
+        "got 'ass'; allowed: one of srt, vtt",
+    ),
+    ({"options": {"subtitle_formats": []}}, "$.options.subtitle_formats", NONE),
+    (
         {"options": {"embed_metadata": 1}},
         "$.options.embed_metadata",
         "got 1; allowed: true or false",
     ),
     ({"options": {"limit": 0}}, "$.options.limit", "got 0; allowed: an integer of 1 to 1000"),
 ]
-NAMES = "cancel, retry, refresh, open_breaker, reset_breaker, resume_stage"
+NAMES = "cancel, retry, refresh, open_breaker, reset_breaker, resume_stage, record_order"
 ANY_ID = "allowed: a text of 1 to 176 characters, or an integer of 0 to 9223372036854775807"
 COMMANDS: list[tuple[Any, str, str]] = [
     ([], "$", "got a list; allowed: an object"),
@@ -206,13 +241,17 @@ VALUES: list[Any] = [
     *(None, True, False, 0, -1, 5, 1.5, 1e300, 10**30, -(10**30), "", "5", "a/b", "x" * 5_000),
     *([], {}, [None], {"a": None}, {"": ""}, ["x"] * 1_001, "2026-12-01", "\x00", "😀"),
 ]
+NEEDED = {"order": "resolve"}
+"""Values of required fields that are not any text."""
+
 KINDS: list[Any] = [Request, Options, *get_args(Command)]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_any_value_of_any_field_is_accepted_or_rejected_by_its_path(kind: Any) -> None:
     config, accepted = kind.__struct_config__, 0
-    needed = {each.name: "a" for each in msgspec.structs.fields(kind) if each.required}
+    fields = msgspec.structs.fields(kind)
+    needed = {each.name: NEEDED.get(each.name, "a") for each in fields if each.required}
     tag = {config.tag_field: config.tag} if config.tag_field else {}
     for field in kind.__struct_fields__:
         for value in VALUES:

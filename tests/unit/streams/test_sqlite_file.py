@@ -97,8 +97,18 @@ def test_journal_mode_is_set_when_other_processes_have_opened_the_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=BusyConnection))
-    with sqlite_file(path) as file:
-        assert file.rows("PRAGMA journal_mode") == [("wal",)]
+    with sqlite_file(path), closing(sqlite3.Connection(path)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_read_waits_for_no_transaction_and_sees_the_last_one(file: SqliteFile) -> None:
+    insert(file, 1)
+    with file.transaction() as db:
+        db.execute("INSERT INTO number VALUES (2)")
+        with ThreadPoolExecutor() as threads:
+            reading = threads.submit(file.rows, "SELECT value FROM number")
+            assert reading.result(timeout=5) == [(1,)]
+    assert file.rows("SELECT value FROM number") == [(1,), (2,)]
 
 
 def test_file_that_stays_busy_is_explained(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,9 +71,19 @@ class GateHarness:
         value = encode(BreakerState(**{**fields, **changes}, state=state))
         self.context.shared_state.put(f"{BREAKER}tiktok:extract:{egress}", value)
 
-    async def run(self, call: Callable[[str], Awaitable[str]] | None = None, **job: Any) -> str:
+    async def run(
+        self,
+        call: Callable[[str], Awaitable[str]] | None = None,
+        *,
+        reported: bool = True,
+        **job: Any,
+    ) -> str:
         return await self.gate.run(
-            make_job(**job), platform="tiktok", subject=SUBJECT, call=call or self.succeed
+            make_job(**job),
+            platform="tiktok",
+            subject=SUBJECT,
+            call=call or self.succeed,
+            reported=reported,
         )
 
     def set_rate(self, egress: str, per_second: float, **changes: Any) -> None:
@@ -276,7 +286,34 @@ async def test_error_names_the_breaker_that_permits_first() -> None:
     assert error.endpoint.egress == OTHER
 
 
+@pytest.mark.parametrize("code", [None, ErrorCode.NETWORK_SERVER, ErrorCode.RATE_LIMIT_API])
+async def test_attempt_that_does_not_count_is_not_reported(code: ErrorCode | None) -> None:
+    harness = GateHarness()
+    if code is None:
+        await harness.run(reported=False)
+    else:
+        await raised_error(harness.run(failing_call(code), reported=False))
+    assert harness.attempts() == []
+
+
+async def test_attempt_that_does_not_count_obeys_the_breaker() -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", "open", until=LATER)
+    error = await raised_error(harness.run(reported=False))
+    assert not error.permitted
+
+
 # Trials
+
+
+@pytest.mark.parametrize("code", [None, ErrorCode.NETWORK_SERVER])
+async def test_trial_that_does_not_count_is_withdrawn(code: ErrorCode | None) -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
+    call = None if code is None else failing_call(code)
+    await asyncio.gather(harness.run(call, reported=False), return_exceptions=True)
+    assert harness.attempts() == []
+    assert harness.trial_requests()[-1].withdrawn
 
 
 @pytest.mark.parametrize("state", ["open", "half_open"])

@@ -134,6 +134,10 @@ async def test_resume_stage_publishes_a_signal() -> None:
     assert (published.paused, published.by, published.at) == (False, "ann", NOW)
 
 
+async def test_recorded_order_changes_nothing() -> None:
+    assert await effects_of(command(command="record_order", order="submit", count=3)) == []
+
+
 BODIES: list[dict[str, Any]] = [
     {"command": "cancel", "request_id": "r1"},
     {"command": "retry", "request_id": "r1"},

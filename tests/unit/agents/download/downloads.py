@@ -14,13 +14,16 @@ from agents.download.segments.store import SegmentStore
 from agents.download.sidecars import SidecarProvider
 from agents.download.source_download import Downloader, SourceDownloader
 from agents.download.storage_guard import StorageGuard
+from agents.download.subtitles import SubtitleProvider
 from agents.download.verification import FileVerifier
 from agents.media.facts import Answer, TrackFile
 from agents.media.prober import Probe
 from agents.media.remuxer import Remux
 from agents.network.resource import FetchedResource
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.storage.interface import Storage
+from streams.media_host_waits import MediaHostWaits
 from streams.stage import StageContext
 from tests.unit.agents.builders import make_gate
 
@@ -91,7 +94,9 @@ def make_download(
     probe: Probe | None = None,
     remuxer: Remux | None = None,
     storage_guard: StorageGuard | None = None,
+    waits: MediaHostWaits | None = None,
 ) -> Download:
+    unknown_hosts = UnknownHosts(waits or MediaHostWaits())
     storage_guard = storage_guard or StorageGuard(
         storage, context.intake, context.settings.download
     )
@@ -102,6 +107,7 @@ def make_download(
         tracks=TrackFetcher(sleep=no_wait),
         segments=SegmentStore(context.settings.data_dir / "segments"),
         context=context,
+        unknown_hosts=unknown_hosts,
     )
     verifier = FileVerifier(probe)
     fetcher = FileFetcher(
@@ -117,6 +123,8 @@ def make_download(
         files,
         index,
         SidecarProvider(files, storage),
+        SubtitleProvider(sources, index, storage),
         storage_guard=storage_guard,
         context=context,
+        unknown_hosts=unknown_hosts,
     )

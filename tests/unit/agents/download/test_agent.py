@@ -28,8 +28,16 @@ from schemas.files import StoredFile
 from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired
-from schemas.signals import BREAKER, BreakerState, CancelSignal, RefreshSignal
+from schemas.signals import (
+    BREAKER,
+    MEDIA_HOST,
+    BreakerState,
+    CancelSignal,
+    MediaHostWait,
+    RefreshSignal,
+)
 from schemas.video import MediaSource, SelectedSource
+from streams.media_host_waits import MediaHostWaits
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, TableWrite
 from streams.settings import (
@@ -39,7 +47,7 @@ from streams.settings import (
     LimitSettings,
     Settings,
 )
-from streams.topics import ATTEMPTS, PROGRESS
+from streams.topics import ATTEMPTS, PROGRESS, SIGNALS
 from tests.unit.agents.builders import (
     ENGINE,
     FORMAT,
@@ -55,6 +63,7 @@ from tests.unit.agents.builders import (
     make_attempt,
     make_context,
     make_settings,
+    only_record,
     outcome,
     seconds_from_now,
     selected,
@@ -121,6 +130,7 @@ class DownloadHarness:
         self.storage = storage
         self.fetcher = FakeFetcher()
         self.probe: FakeProbe | None = None
+        self.waits = MediaHostWaits()
         self.ticks: asyncio.Queue[None] = asyncio.Queue()
         self.storage_guard = StorageGuard(
             storage, self.context.intake, settings.download, lambda _: self.ticks.get()
@@ -133,6 +143,7 @@ class DownloadHarness:
             self.context,
             probe=self.probe,
             storage_guard=self.storage_guard,
+            waits=self.waits,
         )
         handle = step_handler("download", SelectedVideo, work.work, self.context.shared_state)
         effects = list(await handle(event_record(event)))
@@ -387,6 +398,21 @@ async def test_scratch_files_are_removed(harness: DownloadHarness, tmp_path: Pat
     assert not [name for name in names if name.startswith("job-")]
 
 
+async def test_wait_for_a_media_host_ends_with_the_files(harness: DownloadHarness) -> None:
+    video = selected().video.key
+    wait = MediaHostWait(
+        platform="tiktok", host="cdn.example", video=video, until=seconds_from_now(9), at=WRITTEN_AT
+    )
+    harness.waits.apply(f"{MEDIA_HOST}{wait.name}", encode(wait))
+    harness.fetcher.then = raising(ErrorCode.NETWORK_DNS)
+    await harness.run(selected())
+    assert sent_to(harness.best_effort_records, SIGNALS) == []
+    harness.fetcher.then = None
+    await harness.run(selected())
+    ended = only_record(harness.best_effort_records, SIGNALS)
+    assert (ended.key, ended.value) == (f"{MEDIA_HOST}{wait.name}".encode(), None)
+
+
 # Failures
 
 
@@ -466,7 +492,7 @@ async def test_stage_sweep_deletes_expired_and_undecodable_rows(tmp_path: Path) 
     context, _ = make_context(settings, TABLE)
     table = table_of(context, TABLE)
     async with download_stage.open(context):
-        ((seconds, sweep),) = context.periodic
+        (seconds, sweep), *_ = context.periodic
         rows = {"old": 1.0, "new": 1e11}
         for key, end in rows.items():
             apply_writes(table, [TableWrite(TABLE, key, encode(empty_row(end)))])

@@ -10,6 +10,7 @@ from agents.access.rate_limits import ONE_REQUEST, Cost
 from agents.accounts.interface import Account, AccountStatus, AccountUse
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction.page_reader import PageReader
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
@@ -18,6 +19,7 @@ from schemas.job import Job
 from schemas.listing import ListingRef
 from schemas.signals import BreakerState
 from schemas.video import Cookie, Extraction
+from streams.media_host_waits import MediaHostWaits
 from streams.observability.metrics import REGISTRY
 from streams.records import Outgoing
 from tests.unit.agents.accounts.sessions import SECRET, FakeAccount, cookie
@@ -101,6 +103,7 @@ class PageReaderHarness:
             gate=make_gate("extract", self.context),
             authenticator=self.authenticator,
             deadline_seconds=30,
+            unknown_hosts=UnknownHosts(MediaHostWaits()),
             always=always,
             login_seconds=0.02,
         )

@@ -22,6 +22,7 @@ from agents.extraction.agent import stage as extraction_stage
 from agents.extraction.page_reader import PageReader
 from agents.extraction.videos import TABLE, VideoWork
 from agents.pipeline.step import step_handler
+from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.platforms.tiktok.handler import TikTok
 from schemas.attempts import NetworkAttempt
@@ -36,6 +37,7 @@ from streams.cluster.producer import ReliableProducer, Write
 from streams.cluster.shared_state import SharedState
 from streams.faust_driver.tables import IndexedStageTable
 from streams.intake import Intake
+from streams.media_host_waits import MediaHostWaits
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import BackPressureGate
 from streams.runtime.concurrency import ConcurrencyLimit
@@ -124,6 +126,7 @@ class ExtractionHarness:
             gate=make_gate("extract", self.context),
             authenticator=CookieFiles(LoginSettings(cookie_files=self.files)),
             deadline_seconds=DEADLINE_SECONDS,
+            unknown_hosts=UnknownHosts(MediaHostWaits()),
         )
         return VideoWork(
             self.platforms,

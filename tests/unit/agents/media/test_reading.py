@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from agents.media.checking import find_mismatch
 from agents.media.facts import MediaFacts, Unreadable
-from agents.media.reading import read_facts
+from agents.media.reading import open_input, read_facts
 from schemas.video import VideoFormat
 from tests.standin.media_encoding import encoded
+from tests.standin.media_marks import Marked, marked
 from tests.standin.media_shapes import Shape
 from tests.unit.agents.media.files import (
     CONCAT,
@@ -23,6 +24,17 @@ from tests.unit.agents.media.files import (
     huge_picture,
     mp4_of_lengths,
 )
+
+
+@pytest.mark.parametrize("form", ["mp4", "mpegts"])
+@pytest.mark.parametrize("video", ["h264", "h265"])
+def test_no_picture_is_decoded_to_open_a_file(video: str, form: str) -> None:
+    file = io.BytesIO(marked(Marked(video=video, form=form, late=2)))
+    with open_input(file) as container:
+        context = container.streams.video[0].codec_context
+        assert context.width > 0
+        assert context.pix_fmt is None  # only the decoder knows it
+
 
 PROMISED = VideoFormat(format_id="x", container="mp4", video_codec="h264", audio_codec="aac")
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agents.media import reading
 from agents.media.bounded_target import BoundedTarget, TooLargeError
 from agents.media.copying import SLACK_BYTES
 from agents.media.facts import (
@@ -169,6 +170,31 @@ async def test_output_is_deterministic(remuxer: MediaRemuxer, tmp_path: Path) ->
     for target in (first, second):
         await remuxer.extract_audio(audio_path, target)
     assert first.read_bytes() == second.read_bytes()
+
+
+def muxed(picture: Marked, sound: Marked) -> bytes:
+    target = io.BytesIO()
+    answer = mux(io.BytesIO(body(picture)), io.BytesIO(body(sound)), target)
+    assert answer == Remuxed(extension="mp4")
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        *PICTURES.values(),
+        Marked(form="mpegts", late=2),
+        Marked(video="h265", form="mpegts", late=2),
+        Marked(form="matroska", late=2),
+    ],
+    ids=str,
+)
+def test_output_is_the_same_as_after_decoding(
+    monkeypatch: pytest.MonkeyPatch, picture: Marked
+) -> None:
+    undecoded = muxed(picture, MOVIES["transport stream"])
+    monkeypatch.setattr(reading, "_other_decoders", lambda: ",".join(av.codecs_available))
+    assert muxed(picture, MOVIES["transport stream"]) == undecoded
 
 
 FLAWS = {

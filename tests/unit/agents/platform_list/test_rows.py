@@ -4,11 +4,13 @@ from typing import Literal
 
 from msgspec import convert
 
-from agents.platform_list.cli import platforms_table
-from agents.platform_list.rows import PlatformRow, platform_rows
+from agents.engine.javascript_support import JavaScriptSupport
+from agents.platform_list.cli import hints, platforms_table
+from agents.platform_list.rows import PlatformRow, SharedStates, platform_rows
 from agents.platforms.registry import GROUP, Platforms
 from schemas.attempts import Operation
 from schemas.signals import BreakerState
+from streams.media_host_waits import WaitingHost
 from streams.settings.platforms import ConfiguredSite
 
 State = Literal["closed", "open"]
@@ -34,7 +36,15 @@ def breaker(name: str, state: State) -> BreakerState:
 
 
 def rows(*states: BreakerState) -> dict[str, PlatformRow]:
-    return {row.name: row for row in platform_rows(PLATFORMS, {"tiktok"}, states)}
+    return rows_of(SharedStates(breakers=states))
+
+
+def rows_of(shared: SharedStates) -> dict[str, PlatformRow]:
+    return {row.name: row for row in platform_rows(PLATFORMS, {"tiktok"}, shared)}
+
+
+def waiting(platform: str, host: str, videos: int) -> WaitingHost:
+    return WaitingHost(platform=platform, host=host, videos=videos)
 
 
 def test_platforms_by_code_settings_and_broken_ones_are_described() -> None:
@@ -63,8 +73,48 @@ def test_breakers_are_those_of_the_platform() -> None:
     assert found["mine"].breakers == {"extract:direct": "closed"}
 
 
-def test_breakers_are_unknown_without_kafka() -> None:
-    assert {row.breakers for row in platform_rows(PLATFORMS, (), None)} == {None}
+def test_breakers_and_waiting_videos_are_unknown_without_kafka() -> None:
+    found = platform_rows(PLATFORMS, (), None)
+    assert {(row.breakers, row.waiting) for row in found} == {(None, None)}
+    assert list(hints(found)) == []
+
+
+def test_unknown_media_hosts_are_named_until_the_settings_permit_them() -> None:
+    hosts = (
+        waiting("tiktok", "a.example", 3),
+        waiting("mine", "x.cdn.mine.example", 2),
+        waiting("mine", "other.example", 1),
+        waiting("gone", "a.example", 1),
+    )
+    found = rows_of(SharedStates(hosts=hosts))
+    assert {name: row.waiting for name, row in found.items()} == {
+        "gone": None,
+        "mine": {"other.example": 1},
+        "tiktok": {"a.example": 3},
+    }
+    mine, tiktok = hints(list(found.values()))
+    assert mine == (
+        "1 video waits for media at other.example, which is not a host of mine; if it is one, add"
+        ' ".other.example" to platforms.mine.media_hosts and restart the workers'
+    )
+    assert tiktok.startswith("3 videos wait for media at a.example, ")
+
+
+def test_missing_javascript_is_named_for_the_platforms_that_need_it() -> None:
+    points = (
+        *POINTS,
+        EntryPoint("youtube", "agents.platforms.youtube.handler:YouTube", GROUP),
+    )
+    missing = JavaScriptSupport(problems=("Deno is not installed; install it",))
+    found = platform_rows(Platforms.from_entry_points(points), (), None, javascript=missing)
+    assert {row.name: row.javascript for row in found if row.javascript} == {"youtube": missing}
+    assert list(hints(found)) == [
+        "youtube: JavaScript is not run: Deno is not installed; install it"
+    ]
+    found = platform_rows(
+        Platforms.from_entry_points(points), (), None, javascript=JavaScriptSupport()
+    )
+    assert list(hints(found)) == []
 
 
 def test_table_has_a_row_per_platform_and_names_open_breakers() -> None:

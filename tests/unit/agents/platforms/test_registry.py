@@ -76,9 +76,12 @@ class SecondSite(Site):
 @pytest.mark.parametrize(
     ("sites", "claim"),
     [
-        ({"tiktok": Site()}, "the name tiktok"),
-        ({"mine": SiteWithTikTokHost()}, r"the host vm\.tiktok\.com"),
-        ({"mine": Site(), "other": Site()}, r"the host mi\.ne, mine\.example"),
+        ({"tiktok": Site()}, r"the name tiktok \(tiktok and tiktok\)"),
+        ({"mine": SiteWithTikTokHost()}, r"the host vm\.tiktok\.com \(mine and tiktok\)"),
+        (
+            {"mine": Site(), "other": Site()},
+            r"the host mi\.ne \(mine and other\), mine\.example \(mine and other\)",
+        ),
     ],
     ids=["name of a plug-in", "host of a plug-in", "host of another site"],
 )
@@ -240,7 +243,7 @@ def test_media_hosts_are_added_to_an_installed_platform() -> None:
 
 
 def test_media_hosts_for_an_unknown_platform_are_an_error() -> None:
-    with pytest.raises(ClipmillError, match=r"platforms\.unknown has media_hosts alone") as caught:
+    with pytest.raises(ClipmillError, match=r"platforms\.unknown only adds hosts") as caught:
         Platforms.load({"unknown": MediaHostsOnly()})
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 

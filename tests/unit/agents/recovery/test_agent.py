@@ -10,6 +10,7 @@ from agents.recovery.agent import ATTEMPT_LABELS, STEPS, Recovery, on_bug
 from agents.recovery.agent import stage as recovery_stage
 from agents.recovery.decisions import Decision, Fail, Park, Retry
 from agents.recovery.error_handlers import ErrorHandlers
+from agents.recovery.media_hosts import MediaHostRecorder
 from agents.recovery.retry_policy import POLICIES
 from schemas.audit import AuditRecord
 from schemas.codec import encode
@@ -20,6 +21,7 @@ from schemas.job import Attempt, Parking
 from schemas.results import Cancelled, Expired, Failed, Rejected
 from schemas.signals import BreakerState
 from streams.cluster.shared_state import SharedState
+from streams.media_host_waits import MediaHostWaits
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Outgoing
 from streams.settings import AuthSettings, EgressSettings, RetrySettings, Settings
@@ -88,6 +90,7 @@ def recovery_of(
         accounts=lambda platform: accounts if platform == "tiktok" else (),
         uniform=lambda: uniform,
         clock=lambda: now,
+        media_hosts=MediaHostRecorder(MediaHostWaits()),
     )
 
 

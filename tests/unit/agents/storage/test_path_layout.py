@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.storage.names import FileIds, with_extension
+from agents.storage.names import FileIds, subtitles_id, with_extension
 from agents.storage.path_layout import DEFAULT, layouts_of, path_of_uri, read_path
 from agents.storage.post_paths import PostDetails, PostRecord, post_stem
 from schemas.path_template import parse_template
@@ -41,6 +41,16 @@ def test_texts_of_a_template_are_read() -> None:
     assert name.details == PostDetails(
         author="user", title="a clip", published_at=datetime(2024, 5, 6, tzinfo=UTC)
     )
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_post_of_subtitles_is_read(template: str) -> None:
+    record = PostRecord.of(parse_template(template), CLIP)
+    subtitles = subtitles_id("a+b", "pt-BR", "vtt", automatic=True)
+    path = with_extension(post_stem(record, FileIds("tiktok", "7", subtitles)), "vtt")
+    name = read_path(path, layouts_of(template))
+    assert name is not None
+    assert (name.ids.platform, name.ids.video_id, name.extension) == ("tiktok", "7", "vtt")
 
 
 def test_unknown_texts_are_none() -> None:

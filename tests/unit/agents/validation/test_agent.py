@@ -14,6 +14,7 @@ from agents.platforms.interface import Platform, ShortLink
 from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
+from agents.recovery.media_hosts import MediaHostRecorder
 from agents.validation.agent import Validation
 from agents.validation.agent import stage as validation_stage
 from agents.validation.rejections import on_bug
@@ -28,6 +29,7 @@ from schemas.results import Cancelled, Expired, Rejected
 from schemas.signals import BreakerState
 from schemas.video import VideoRef
 from streams.cluster.shared_state import SharedState
+from streams.media_host_waits import MediaHostWaits
 from streams.records import Incoming, Outgoing
 from streams.settings import EgressSettings, Settings
 from streams.topics import ATTEMPTS, DELAYS, ERRORS, REQUEST_BYTES_MAX, REQUESTS, VALIDATED
@@ -492,6 +494,7 @@ async def after_recovery(failed: list[Any], settings: Settings) -> Incoming:
         ErrorHandlers({}),
         uniform=lambda: 0.5,
         clock=lambda: WRITTEN_AT,
+        media_hosts=MediaHostRecorder(MediaHostWaits()),
     )
     retried = await recovery.handle(as_incoming(only_record(failed, ERRORS), offset=3))
     (redelivered,) = [

@@ -197,6 +197,7 @@ def test_commands_are_discriminated_by_name() -> None:
     schema = SCHEMAS["command"]
     assert schema["discriminator"]["propertyName"] == "command"
     names = ["cancel", "retry", "refresh", "open_breaker", "reset_breaker", "resume_stage"]
+    names.append("record_order")
     assert list(schema["discriminator"]["mapping"]) == names
     assert {example["command"] for example in schema["examples"]} == set(names)
 

@@ -89,6 +89,11 @@ GIVEN: list[tuple[list[str], dict[str, Any]]] = [
         {"options": {"sidecars": ["nfo", "info"]}},
     ),
     (["--embed-metadata"], {"options": {"embed_metadata": True}}),
+    (
+        ["--subtitle", "en", "--subtitle", "pt-BR", "--automatic-subtitles"],
+        {"options": {"subtitles": ["en", "pt-BR"], "automatic_subtitles": True}},
+    ),
+    (["--subtitle-format", "srt"], {"options": {"subtitle_formats": ["srt"]}}),
     (["--attribute", "a=b=c", "--attribute", "d="], {"attributes": {"a": "b=c", "d": ""}}),
     (["--retry-of", "b/3"], {"retry_of": "b/3"}),
     (["--reply-to", "team.results"], {"reply_to": "team.results"}),

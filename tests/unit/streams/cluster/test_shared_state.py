@@ -61,6 +61,20 @@ def test_items_are_filtered_by_key_prefix() -> None:
     }
 
 
+@pytest.mark.parametrize("prefix", ["", "breaker", "breaker/", "breaker/b", "b", "none/"])
+def test_items_of_any_prefix_are_in_the_order_of_their_last_change(prefix: str) -> None:
+    shared_state = SharedState()
+    for key in ("breaker/a", "cancel/b", "breaker/b", "breaker", "breaker/c", "breaker/a"):
+        shared_state.put(key, b"x")
+    shared_state.put("breaker/c", None)
+    expected = [
+        each
+        for each in ("cancel/b", "breaker/b", "breaker", "breaker/a")
+        if each.startswith(prefix)
+    ]
+    assert [key for key, _ in shared_state.items(prefix)] == expected
+
+
 def test_an_empty_value_is_a_value() -> None:
     shared_state = SharedState()
     shared_state.put("a", b"")

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from schemas.codec import decode
-from schemas.commands import Command
+from schemas.commands import Command, RecordOrder
 from schemas.deadletters import DeadLetterStatus
 from streams.client import RequestProducer
 from streams.cluster.inspection import ClusterState, GroupMember, GroupState
@@ -79,13 +79,15 @@ class RecordingProducer(RequestProducer):
 
     Attributes:
         requests: the bodies.
-        commands: the commands.
+        commands: the commands, without recorded orders.
+        orders: the recorded orders.
         error: raised instead, when set.
     """
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.commands: list[Command] = []
+        self.orders: list[RecordOrder] = []
         self.error: Exception | None = None
 
     async def publish(self, bodies: Sequence[bytes]) -> None:
@@ -96,7 +98,8 @@ class RecordingProducer(RequestProducer):
     async def send_command(self, *commands: Command) -> None:
         if self.error is not None:
             raise self.error
-        self.commands += commands
+        self.orders += [each for each in commands if isinstance(each, RecordOrder)]
+        self.commands += [each for each in commands if not isinstance(each, RecordOrder)]
 
 
 class RecordingDeadLetters(DeadLetters):
@@ -192,10 +195,16 @@ def stage_lag(stage: Stage, lag: int = 0, members: int = 1, **fields: Any) -> St
 
 
 def services(
-    store: HistoryStore, jobs: JobStore, *, read: Reader = read_idle_cluster, **console: Any
+    store: HistoryStore,
+    jobs: JobStore,
+    *,
+    read: Reader = read_idle_cluster,
+    settings: Settings | None = None,
+    orders_problem: str | None = None,
+    **console: Any,
 ) -> Services:
     """Return the services of a console with these settings, and this reader of the cluster."""
-    settings = Settings(console=ConsoleSettings(**console))
+    settings = settings or Settings(console=ConsoleSettings(**console))
     dead_letters = RecordingDeadLetters(settings)
     stages = load_stages()
     return Services(
@@ -205,9 +214,10 @@ def services(
         RecordingProducer(),
         SharedState(),
         dead_letters,
-        Pipeline(settings.kafka, read),
+        Pipeline(settings.kafka, stages, read),
         stages,
         LagReader(FixedLag({each.name: stage_lag(each) for each in stages})),
+        orders_problem,
     )
 
 

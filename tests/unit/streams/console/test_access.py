@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from multidict import CIMultiDict
+from pydantic import ValidationError
 
 from streams.console.access import ANONYMOUS, SESSION_SECONDS, AccessRules, HttpCall
 from streams.console.errors import CallError
@@ -52,7 +53,7 @@ def test_console_without_token_rejects_other_names(host: str) -> None:
 
 
 def test_session_lasts_until_it_expires_or_the_token_changes() -> None:
-    session = rules(token=TOKEN).new_session(NOW)
+    session = rules(token=TOKEN).new_session(ANONYMOUS, NOW)
     assert rules(token=TOKEN).authenticate(call(session=session), NOW) == ANONYMOUS
     for token, now in ((TOKEN, NOW + SESSION_SECONDS), (TOKEN[::-1], NOW)):
         with pytest.raises(CallError) as denied:
@@ -81,6 +82,45 @@ def test_other_authorization_is_rejected(value: str) -> None:
 @pytest.mark.parametrize("value", [f"Bearer {TOKEN}", f"bearer  {TOKEN} "])
 def test_bearer_token_authenticates(value: str) -> None:
     assert rules(token=TOKEN).authenticate(call(headers={"Authorization": value}), NOW) == ANONYMOUS
+
+
+NAMED = {"tokens": {"ann.b@example": "a" * 16, "eve": "e" * 16}, "token": TOKEN}
+
+
+@pytest.mark.parametrize(
+    ("token", "user"), [("a" * 16, "ann.b@example"), ("e" * 16, "eve"), (TOKEN, ANONYMOUS)]
+)
+def test_token_names_its_user_as_a_header_and_in_a_session(token: str, user: str) -> None:
+    access = rules(**NAMED)
+    bearer = call(headers={"Authorization": f"Bearer {token}"})
+    assert access.authenticate(bearer, NOW) == user
+    session = access.new_session(user, NOW)
+    assert access.authenticate(call(session=session), NOW) == user
+    for other in {"ann.b@example", "eve", ANONYMOUS} - {user}:
+        forged = session.removesuffix(user) + other
+        with pytest.raises(CallError):
+            access.authenticate(call(session=forged), NOW)
+
+
+def test_session_ends_when_the_token_of_its_user_is_removed() -> None:
+    session = rules(**NAMED).new_session("eve", NOW)
+    with pytest.raises(CallError):
+        rules(token=TOKEN).authenticate(call(session=session), NOW)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tokens": {"ann": "short"}},
+        {"tokens": {"a b": "a" * 16}},
+        {"tokens": {"ann": "a" * 16, "eve": "a" * 16}},
+        {"tokens": {"ann": TOKEN}, "token": TOKEN},
+        {"tokens": {"console": "a" * 16}, "token": TOKEN},
+    ],
+)
+def test_unusable_tokens_are_rejected(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ConsoleSettings(**settings)
 
 
 PROXIED = {"user_header": "X-User", "proxies": ["10.1.0.0/16", "::1"]}

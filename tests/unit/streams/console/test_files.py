@@ -61,6 +61,17 @@ async def test_type_that_a_browser_would_run_is_an_attachment(
     assert response.headers["Content-Disposition"].startswith("attachment;")
 
 
+@pytest.mark.parametrize("mime_type", ["text/vtt", "application/x-subrip"])
+async def test_subtitles_keep_their_type_as_an_attachment(data_dir: Path, mime_type: str) -> None:
+    change = with_file(stored(data_dir, "7.en.vtt").as_uri(), mime_type)
+    async with running_console(data_dir, change) as client:
+        response = await client.get("/file?id=done&inline")
+        page = await (await client.get("/request?id=done")).text()
+    assert response.content_type == mime_type
+    assert response.headers["Content-Disposition"] == "attachment; filename*=UTF-8''7.en.vtt"
+    assert f"download>7.en.vtt</a> <small>{mime_type}" in page
+
+
 @pytest.mark.parametrize(
     "query", ["id=done&n=1", "id=done&n=-1", "id=done&n=x", "id=done&n=00", "id=nobody", ""]
 )

@@ -120,7 +120,7 @@ async def test_cluster_is_read_once_in_a_while() -> None:
         readings += 1
         return await read_idle_cluster(kafka, topics, groups)
 
-    pipeline = Pipeline(KAFKA, read, lambda: times[-1])
+    pipeline = Pipeline(KAFKA, load_stages(), read, lambda: times[-1])
     for now, expected in ((0.0, 1), (CACHE_SECONDS - 0.1, 1), (CACHE_SECONDS, 2)):
         times.append(now)
         await pipeline.view(SharedState())

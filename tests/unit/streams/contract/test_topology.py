@@ -10,9 +10,13 @@ from agents.access.accounts import AccountStates
 from agents.access.attempts import PlannedAttempt
 from agents.accounts.interface import AccountStatus
 from agents.commands.agent import CommandContext
+from agents.extraction.engine import STATE_KIND
 from agents.ledger import batch_records
 from agents.monitor import breakers, rates, write_behind
 from agents.pipeline import events
+from agents.pipeline.cache_states import KIND as CACHES_KIND
+from agents.pipeline.worker_states import WorkerStates
+from agents.recovery.media_hosts import wait_record
 from schemas.audit import Transition
 from schemas.codec import decode, encode
 from schemas.contract import examples
@@ -21,13 +25,16 @@ from schemas.contract.json_schema import (
     ATTEMPT,
     AUDIT_RECORD,
     BREAKER_STATE,
+    CACHE_STATE,
     CANCEL_SIGNAL,
     COMMAND,
     DEAD_LETTER_STATUS,
+    ENGINE_STATE,
     EXTRACTED_VIDEO,
     FAILURE,
     HEARTBEAT,
     INTAKE_SIGNAL,
+    MEDIA_HOST_WAIT,
     MESSAGES,
     PENDING_LINK,
     PROGRESS,
@@ -93,6 +100,20 @@ def account_record() -> Outgoing:
     return record
 
 
+def cache_record() -> Outgoing:
+    """Return the record of the caches that a stage writes."""
+    states = WorkerStates("cache/extraction/box", CACHES_KIND, "extraction")
+    (record,) = states.update(lambda _: examples.CACHE_STATE, NOW)
+    return record
+
+
+def engine_record() -> Outgoing:
+    """Return the record of the engine that the extraction stage writes."""
+    states = WorkerStates("engine/box", STATE_KIND, "extraction")
+    (record,) = states.update(lambda _: examples.ENGINE_STATE, NOW)
+    return record
+
+
 RECORDS: list[tuple[Message, Callable[[], Any]]] = [
     (PENDING_LINK, lambda: events.send_event(examples.PENDING_LINK, "recovery", None)),
     (VALIDATED_VIDEO, lambda: events.send_event(examples.VALIDATED_VIDEO, "validation", "1")),
@@ -119,6 +140,9 @@ RECORDS: list[tuple[Message, Callable[[], Any]]] = [
     (BREAKER_STATE, lambda: signal_record(examples.BREAKER_STATES[0], breakers.EVENT)),
     (RATE_STATE, lambda: signal_record(examples.RATE_STATES[0], rates.EVENT)),
     (ACCOUNT_STATE, account_record),
+    (CACHE_STATE, cache_record),
+    (ENGINE_STATE, engine_record),
+    (MEDIA_HOST_WAIT, lambda: wait_record(examples.MEDIA_HOST_WAIT)),
     (CANCEL_SIGNAL, lambda: command_record(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
     (REFRESH_SIGNAL, lambda: command_record(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: command_record(SIGNALS, examples.INTAKE_SIGNAL, "intake")),

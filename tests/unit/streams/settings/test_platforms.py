@@ -118,6 +118,32 @@ def test_invalid_media_hosts_alone_are_rejected(
         load_settings()
 
 
+def test_page_hosts_alone_extend_an_installed_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"page_hosts": ["tiktok.example"], "media_hosts": [".cdn.example.net"]}
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"tiktok": value, "x": {**value}}))
+    added = load_settings().platforms["tiktok"]
+    assert (added.hosts, added.media_hosts) == (("tiktok.example",), (".cdn.example.net",))
+    assert (added.short_hosts, added.extractors) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "hosts", [[], ["tiktok"], [".tiktok.example"], ["TikTok.example"], ["10.0.0.1"], [1], "x", None]
+)
+def test_invalid_page_hosts_alone_are_rejected(monkeypatch: pytest.MonkeyPatch, hosts: Any) -> None:
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"tiktok": {"page_hosts": hosts}}))
+    with pytest.raises(SettingsError, match=r"^platforms\.tiktok.*page_hosts"):
+        load_settings()
+
+
+def test_page_hosts_of_a_platform_without_code_are_its_hosts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = SITE | {"page_hosts": ["more.example"]}
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"hitrecord": site}))
+    with pytest.raises(SettingsError, match=r"platforms\.hitrecord\.page_hosts"):
+        load_settings()
+
+
 @pytest.mark.parametrize("value", [{}, [], "x", None, 1])
 def test_platform_that_is_no_table_is_rejected(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
     monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"tiktok": value}))

@@ -12,6 +12,7 @@ from streams.cluster.inspection import ClusterState
 from streams.console.health import lag as module
 from streams.console.health.lag import (
     FRESH_SECONDS,
+    RECENT_SECONDS,
     LagReader,
     StageLag,
     TopicLag,
@@ -58,6 +59,17 @@ async def test_measurement_is_shared_and_renewed_when_it_is_old() -> None:
     assert measure.calls == 1
     clock.now += 0.1
     measure.lag = 4
+    assert (await reader.read()).stages["download"].lag == 3, "it is being measured"
+    await asyncio.sleep(0)
+    assert (await reader.read()).stages["download"].lag == 4
+    assert measure.calls == 2
+
+
+async def test_caller_waits_for_a_measurement_that_replaces_an_old_one() -> None:
+    measure, clock = ScriptedLag(), Clock()
+    reader = LagReader(measure, clock)
+    await reader.read()
+    measure.lag, clock.now = 4, clock.now + RECENT_SECONDS
     assert (await reader.read()).stages["download"].lag == 4
 
 
@@ -87,6 +99,8 @@ async def test_failed_measurement_is_reported_without_the_old_lag(
     reader = LagReader(measure, clock)
     await reader.read()
     measure.error, clock.now = error, clock.now + FRESH_SECONDS
+    await reader.read()
+    await asyncio.sleep(0)
     report = await reader.read()
     assert (report.stages, report.problem) == ({}, problem)
 
@@ -127,7 +141,7 @@ KAFKA = KafkaSettings()
 
 async def test_lag_of_all_stages_comes_from_one_reading_of_the_cluster() -> None:
     stages = load_stages()
-    found = await measure_lag(KAFKA, stages, Pipeline(KAFKA, read_idle_cluster))
+    found = await measure_lag(KAFKA, stages, Pipeline(KAFKA, stages, read_idle_cluster))
     assert found.keys() == {each.name for each in stages}
     assert found["download"] == StageLag(
         members=1,
@@ -159,4 +173,4 @@ async def test_group_that_may_not_be_read_is_named(
 
     monkeypatch.setattr(module, "require_acls", require_acls)
     with pytest.raises(error, match=r"clipmill\.download"):
-        await measure_lag(KAFKA, load_stages(), Pipeline(KAFKA, read))
+        await measure_lag(KAFKA, load_stages(), Pipeline(KAFKA, load_stages(), read))

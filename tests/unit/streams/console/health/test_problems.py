@@ -6,13 +6,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from schemas.contract.examples import ENGINE_STATE
 from schemas.errors import ErrorCode
 from schemas.signals import AccountState, BreakerState, IntakeSignal, RateState
+from schemas.video import EngineVersions
 from streams.console.health.facts import DeadLetterCounts, Facts, HistoryFacts
 from streams.console.health.findings import Finding
 from streams.console.health.lag import LagReport, StageLag, TopicLag
 from streams.console.health.problems import find_problems
 from streams.history.statistics import TREND_HOURS, FailureGroup, Results, Waiting
+from streams.media_host_waits import WaitingHost
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 NAME = "tiktok:extract:direct"
@@ -41,6 +44,7 @@ FACTS = Facts(
     breakers=(),
     rates=(),
     accounts=(),
+    engines=(),
     pauses={},
     dead_letters=DeadLetterCounts(),
 )
@@ -87,12 +91,35 @@ def failures(error: str, present: int, before: int = 0, platform: str | None = "
     return facts(failures=(group,))
 
 
+def media_hosts(*videos: int) -> Facts:
+    hosts = (
+        WaitingHost(platform="tiktok", host=f"cdn{index}.example", videos=count)
+        for index, count in enumerate(videos)
+    )
+    return facts(media_hosts=tuple(hosts))
+
+
 PAUSE = IntakeSignal(paused=True, reason="the disk is full", by="download", at=NOW)
 
 
 def account(**fields: Any) -> Facts:
     state = {"platform": "tiktok", "account": "main", "healthy": True, "at": NOW, **fields}
     return facts(accounts=(AccountState(**state),))
+
+
+def engines(*fields: dict[str, Any]) -> Facts:
+    """Return facts with an engine for each of these changes."""
+    states = (msgspec.structs.replace(ENGINE_STATE, worker=f"w{n}") for n in range(len(fields)))
+    return facts(
+        engines=tuple(
+            msgspec.structs.replace(state, **changes)
+            for state, changes in zip(states, fields, strict=True)
+        )
+    )
+
+
+def yt_dlp(version: str) -> dict[str, Any]:
+    return {"versions": EngineVersions(yt_dlp=version, curl_cffi="0.16.3")}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +135,7 @@ def account(**fields: Any) -> Facts:
         rate(cuts=3),
         account(),
         account(expires_at=NOW + timedelta(days=4)),
+        engines({}, {"processes_alive": 1}, {"versions": None}),
         rate(until=NOW, reason=ErrorCode.RATE_LIMIT_API),
         facts(results=(results(completed=17, failed=2),)),
         facts(results=(results(completed=95, failed=5),)),
@@ -165,10 +193,40 @@ def test_nothing_is_wrong(healthy: Facts) -> None:
             None,
         ),
         (
+            media_hosts(3),
+            "warning",
+            "3 videos wait for media at cdn0.example, which is not a host of tiktok.",
+            "./?state=retrying&platform=tiktok",
+        ),
+        (
             account(unsaved=True),
             "warning",
             "The renewed cookies of the account tiktok/main cannot be saved.",
             None,
+        ),
+        (
+            engines({"processes_alive": 0, "impersonation": False}),
+            "critical",
+            "No engine process of the worker w0 is alive, of 2: it extracts nothing.",
+            "pipeline",
+        ),
+        (
+            engines({"impersonation": False}),
+            "warning",
+            (
+                "The engine of the worker w0 impersonates no browser; platforms may reject its "
+                "requests."
+            ),
+            "pipeline",
+        ),
+        (
+            engines(*map(yt_dlp, ("2", "1\N{RIGHT-TO-LEFT OVERRIDE}", "2", "2", "2"))),
+            "warning",
+            (
+                "The workers have different versions of yt-dlp: 1\ufffd on w1; 2 on w0, w2, w3 and "
+                "others."
+            ),
+            "pipeline",
         ),
         (
             facts(lag=LagReport(problem="no broker answers")),
@@ -295,6 +353,17 @@ def test_critical_problems_come_first() -> None:
         results=(results(completed=12, failed=8),),
     )
     assert [each.severity for each in find_problems(wrong)] == ["critical", "warning", "warning"]
+
+
+def test_remedy_of_an_unknown_media_host_is_its_setting() -> None:
+    (found,) = find_problems(media_hosts(1))
+    assert 'add ".cdn0.example" to the setting platforms.tiktok.media_hosts' in found.remedy
+    assert found.error == ErrorCode.PLATFORM_CHANGED
+
+
+def test_only_the_media_hosts_of_most_videos_are_problems() -> None:
+    found = find_problems(media_hosts(*range(9, 0, -1)))
+    assert [each.message.partition(" ")[0] for each in found] == ["9", "8", "7", "6", "5"]
 
 
 def test_only_the_most_frequent_codes_are_problems_of_their_own() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.commands import Cancel, Command, Retry
 from streams.console.jobs.job import BulkJob
-from streams.console.jobs.planning import JobOrder, create_job
+from streams.console.jobs.planning import JobOrder, plan_job
 from streams.console.jobs.runner import BulkJobRunner
 from streams.console.jobs.store import JobStore
 from streams.history.changes import RequestChange
@@ -63,7 +63,9 @@ class JobHarness:
 
     def create(self, command: str, wanted: RequestFilter | None = None, **order: Any) -> BulkJob:
         values = {"command": command, "wanted": wanted or RequestFilter(), "by": "ann", **order}
-        return create_job(self.history, self.jobs, JobOrder(**values), NOW)
+        job, _ = plan_job(self.history, JobOrder(**values), NOW)
+        self.jobs.add(job)
+        return job
 
     def job(self, job_id: str) -> BulkJob:
         job = self.jobs.job(job_id)

@@ -1,0 +1,102 @@
+"""Seccomp filter of the process that runs foreign JavaScript: no sockets, no other processes.
+
+Unlike that of the media process it names what is forbidden: a JavaScript engine uses many system
+calls, other ones in each release.
+"""
+
+import errno
+from typing import NamedTuple
+
+ALLOW = 0x7FFF0000
+REFUSE = 0x00050000 | errno.EPERM
+MISSING = 0x00050000 | errno.ENOSYS
+KILL = 0x80000000
+LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # linux/bpf_common.h
+NUMBER_OFFSET, MACHINE_OFFSET, FIRST_ARGUMENT_OFFSET = 0, 4, 16  # struct seccomp_data
+CLONE_THREAD = 0x10000  # linux/sched.h
+X32 = 0x40000000
+"""Bit of the numbers of x86-64's second table, which would bypass the list."""
+
+
+class Syscall(NamedTuple):
+    """Numbers of a system call, None where it does not exist; sources as in the media process."""
+
+    x86_64: int
+    aarch64: int | None
+
+
+FORBIDDEN = {
+    "socket": Syscall(41, 198),
+    "connect": Syscall(42, 203),
+    "bind": Syscall(49, 200),
+    "listen": Syscall(50, 201),
+    "accept": Syscall(43, 202),
+    "accept4": Syscall(288, 242),
+    "fork": Syscall(57, None),
+    "vfork": Syscall(58, None),
+    "kill": Syscall(62, 129),
+    "tkill": Syscall(200, 130),
+    "pidfd_send_signal": Syscall(424, 424),
+    "pidfd_open": Syscall(434, 434),
+    "pidfd_getfd": Syscall(438, 438),
+    "ptrace": Syscall(101, 117),
+    "process_vm_readv": Syscall(310, 270),
+    "process_vm_writev": Syscall(311, 271),
+    "io_uring_setup": Syscall(425, 425),
+    "io_uring_enter": Syscall(426, 426),
+    "io_uring_register": Syscall(427, 427),
+    "bpf": Syscall(321, 280),
+    "perf_event_open": Syscall(298, 241),
+    "userfaultfd": Syscall(323, 282),
+    "add_key": Syscall(248, 217),
+    "request_key": Syscall(249, 218),
+    "keyctl": Syscall(250, 219),
+    "unshare": Syscall(272, 97),
+    "setns": Syscall(308, 268),
+    "mount": Syscall(165, 40),
+}
+"""Calls that reach the network or another process, and interfaces of the kernel with a history of
+holes. `socketpair` stays: it connects two ends in the same process."""
+
+
+class Machine(NamedTuple):
+    """An architecture: audit constant (linux/audit.h), and its numbers of system calls."""
+
+    audit: int
+    clone: int
+    forbidden: tuple[int, ...]
+
+
+CLONE3 = 435
+"""Number on both; its flags are in memory, which a filter cannot read. libc falls back to clone."""
+
+MACHINES = {
+    "x86_64": Machine(0xC000003E, 56, tuple(each.x86_64 for each in FORBIDDEN.values())),
+    "aarch64": Machine(
+        0xC00000B7, 220, tuple(each.aarch64 for each in FORBIDDEN.values() if each.aarch64)
+    ),
+}
+
+
+def build_filter(machine: Machine) -> list[tuple[int, int, int, int]]:
+    """Return the BPF program: code, jumps if true and if false, operand of each instruction."""
+    count = len(machine.forbidden)
+    checks = [(EQUAL, count - index, 0, number) for index, number in enumerate(machine.forbidden)]
+    return [
+        (LOAD, 0, 0, MACHINE_OFFSET),
+        (EQUAL, 1, 0, machine.audit),
+        (RETURN, 0, 0, KILL),
+        (LOAD, 0, 0, NUMBER_OFFSET),
+        (AT_LEAST, 0, 1, X32),
+        (RETURN, 0, 0, REFUSE),
+        (EQUAL, 0, 1, CLONE3),
+        (RETURN, 0, 0, MISSING),
+        (EQUAL, 0, 4, machine.clone),
+        (LOAD, 0, 0, FIRST_ARGUMENT_OFFSET),
+        (ANY_BIT, 0, 1, CLONE_THREAD),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, REFUSE),
+        *checks,
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, REFUSE),
+    ]

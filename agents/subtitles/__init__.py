@@ -1,0 +1,1 @@
+"""Subtitles: readers of their formats, and writers of WebVTT and SubRip."""

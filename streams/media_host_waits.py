@@ -1,0 +1,138 @@
+"""Videos that wait for media hosts that their platforms do not list, of all workers.
+
+The recovery stage publishes one state per host and video in the topic ``signals``; each ends by
+itself. A host is either another CDN of the platform, which a setting permits, or a hostile page's.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import msgspec
+
+from schemas.codec import MalformedMessageError, decode
+from schemas.signals import MEDIA_HOST, MediaHostWait
+from streams.cluster.shared_state import SharedState
+from streams.settings.platforms import HOST_PATTERN
+
+HOSTS_MAX = 20
+"""Unknown hosts per platform. A hostile page can name any number; a new CDN has a few."""
+
+VIDEOS_MAX = 200
+"""Videos per unknown host that are counted. The exact number of more is no help."""
+
+HOST_CHARACTERS_MAX = 253  # RFC 1035
+
+_HOST = re.compile(HOST_PATTERN, re.ASCII)
+
+
+class WaitingHost(msgspec.Struct, frozen=True, kw_only=True):
+    """A host that videos of a platform wait for.
+
+    Attributes:
+        videos: number of them; `VIDEOS_MAX` may be more.
+    """
+
+    platform: str
+    host: str
+    videos: int
+
+
+def setting_of(platform: str) -> str:
+    return f"platforms.{platform}.media_hosts"
+
+
+def is_host_name(text: str) -> bool:
+    """Return whether a host can be added to the setting; an IP address cannot."""
+    return len(text) <= HOST_CHARACTERS_MAX and _HOST.fullmatch(text) is not None
+
+
+def videos_wait(count: int) -> str:
+    """Return the subject and verb of a sentence: ``3 videos wait``."""
+    number = f"{count} or more" if count >= VIDEOS_MAX else str(count)
+    return "1 video waits" if count == 1 else f"{number} videos wait"
+
+
+class MediaHostWaits:
+    """Index of the states by platform, host and video.
+
+    Args:
+        clock: now; a state counts until its end.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._by_host: dict[tuple[str, str], dict[str, MediaHostWait]] = {}
+        self._by_key: dict[str, MediaHostWait] = {}
+
+    def apply(self, key: str, value: bytes | None) -> None:
+        """Apply a change of the shared state; malformed states are left out."""
+        self._remove(key)
+        if value is None:
+            return
+        try:
+            state = decode(value, MediaHostWait)
+        except MalformedMessageError:
+            return
+        if not is_host_name(state.host) or key != f"{MEDIA_HOST}{state.name}":
+            return
+        self._by_key[key] = state
+        self._by_host.setdefault((state.platform, state.host), {})[state.video] = state
+
+    def _remove(self, key: str) -> None:
+        state = self._by_key.pop(key, None)
+        if state is None:
+            return
+        videos = self._by_host[state.platform, state.host]
+        videos.pop(state.video, None)
+        if not videos:
+            del self._by_host[state.platform, state.host]
+
+    def videos(self, platform: str, host: str) -> set[str]:
+        """Return the keys of the videos that wait for a host."""
+        now = self._clock()
+        waiting = self._by_host.get((platform, host), {}).values()
+        return {each.video for each in waiting if each.until > now}
+
+    def hosts(self) -> list[WaitingHost]:
+        """Return the hosts, the one that most videos wait for first."""
+        counts = ((*name, len(self.videos(*name))) for name in self._by_host)
+        found = [
+            WaitingHost(platform=platform, host=host, videos=min(count, VIDEOS_MAX))
+            for platform, host, count in counts
+            if count
+        ]
+        return sorted(found, key=lambda each: (-each.videos, each.platform, each.host))
+
+    def of_video(self, video: str) -> list[MediaHostWait]:
+        """Return the states of a video, ended ones too."""
+        return [each[video] for each in self._by_host.values() if video in each]
+
+    def has_room(self, platform: str, host: str, video: str) -> bool:
+        """Return whether a state of these can be added within the bounds."""
+        videos = self._by_host.get((platform, host))
+        if videos is None:
+            return sum(name == platform for name, _ in self._by_host) < HOSTS_MAX
+        return video in videos or len(videos) < VIDEOS_MAX
+
+    def ended(self) -> list[str]:
+        """Return the keys of the states whose time is over."""
+        now = self._clock()
+        return [key for key, each in self._by_key.items() if each.until <= now]
+
+
+def read_waiting_hosts(states: Iterable[tuple[str, bytes]]) -> list[WaitingHost]:
+    """Return the hosts of states, given by key and value."""
+    waits = MediaHostWaits()
+    for key, value in states:
+        waits.apply(key, value)
+    return waits.hosts()
+
+
+@contextmanager
+def follow_media_host_waits(shared_state: SharedState) -> Iterator[MediaHostWaits]:
+    """Yield an index that follows the shared state during the block."""
+    waits = MediaHostWaits()
+    with shared_state.listen(MEDIA_HOST, waits.apply):
+        yield waits
