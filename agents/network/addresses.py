@@ -39,8 +39,7 @@ def parse_media_url(text: str, hosts: tuple[str, ...]) -> URL:
     if not is_permitted(host, hosts):
         raise ClipmillError(
             ErrorCode.PLATFORM_CHANGED,
-            f"the media link leads to {host[:255]}, which is not a host of the platform;"
-            " if it is one, add it to the platform's media_hosts in the settings",
+            f"the media link leads to {host[:255]}, which is not a host of the platform",
             host=host[:255],
         )
     if url.port != PORT:

@@ -56,6 +56,9 @@ def timeline(*entries: str) -> str:
 
 
 OTHER_HOST = "which is not a host of tiktok"
+ADDRESS = "which is not a host of the platform"
+"""Of hosts that no setting can permit."""
+
 NO_HTTPS = "not of https"
 
 HLS: dict[str, Hostile] = {
@@ -74,10 +77,10 @@ HLS: dict[str, Hostile] = {
     ),
     "a login": Hostile(segment("https://u:p@v16.tiktokcdn.com/a.ts"), "not an https URL"),
     "another port": Hostile(segment("https://v16.tiktokcdn.com:22/a.ts"), "port 22"),
-    "loopback": Hostile(segment("http://127.0.0.1/a.ts"), OTHER_HOST),
-    "loopback in IPv6": Hostile(segment("http://[::1]/a.ts"), OTHER_HOST),
-    "cloud metadata": Hostile(segment("http://169.254.169.254/latest/meta-data/"), OTHER_HOST),
-    "an address as a number": Hostile(segment("http://2130706433/a.ts"), OTHER_HOST),
+    "loopback": Hostile(segment("http://127.0.0.1/a.ts"), ADDRESS),
+    "loopback in IPv6": Hostile(segment("http://[::1]/a.ts"), ADDRESS),
+    "cloud metadata": Hostile(segment("http://169.254.169.254/latest/meta-data/"), ADDRESS),
+    "an address as a number": Hostile(segment("http://2130706433/a.ts"), ADDRESS),
     "a file": Hostile(segment("file:///etc/passwd"), NO_HTTPS),
     "a file without slashes": Hostile(segment("file:etc/passwd"), NO_HTTPS),
     "a data URL": Hostile(segment("data:video/mp2t;base64,AAAA"), NO_HTTPS),
