@@ -17,6 +17,9 @@ MILLISECONDS_MAX = 100 * 3_600_000 - 1
 ADJOINING_MILLISECONDS = 50
 """Gap between two parts of a cue that a segment boundary has split."""
 
+ROLLING_LINES_MAX = 15
+"""Lines that roll up: the rows of CEA-708."""
+
 
 class Cue(msgspec.Struct, frozen=True):
     """A text with its time.
@@ -109,5 +112,5 @@ def _repeated(before: Cue | None, cue: Cue, lines: Sequence[str]) -> int:
     if before is None or cue.start > before.end + ADJOINING_MILLISECONDS:
         return 0
     shown = before.text.split("\n")
-    sizes = range(min(len(shown), len(lines)), 0, -1)
+    sizes = range(min(len(shown), len(lines), ROLLING_LINES_MAX), 0, -1)
     return next((size for size in sizes if list(lines[:size]) == shown[-size:]), 0)

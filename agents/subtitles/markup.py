@@ -12,6 +12,9 @@ _TAG = re.compile(r"<(?P<end>/?)(?:(?P<name>[A-Za-z]{1,20})[^<>]{0,1000}|[0-9:.]
 _KEPT = re.compile(r"(</?[biu]>)")
 _OVERRIDE = re.compile(r"\{\\[^{}]{0,100}\}")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_HUGE_REFERENCE = re.compile(r"&#[0-9]{20,};?", re.ASCII)
+"""`html.unescape` raises ValueError for one of more than 4,300 digits."""
+
 _SPACES = re.compile(r"[ \t\u00a0]+")
 _TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
 
@@ -21,14 +24,14 @@ def from_markup(text: str) -> str:
     parts: list[str] = []
     position = 0
     for tag in _TAG.finditer(text):
-        parts.append(_escaped(html.unescape(text[position : tag.start()])))
+        parts.append(_escaped(_unescaped(text[position : tag.start()])))
         name = (tag["name"] or "").lower()
         if name in TAGS:
             parts.append(f"<{tag['end']}{name}>")
         elif name == "br":
             parts.append("\n")
         position = tag.end()
-    parts.append(_escaped(html.unescape(text[position:])))
+    parts.append(_escaped(_unescaped(text[position:])))
     return _balanced(_lines("".join(parts)))
 
 
@@ -44,11 +47,15 @@ def to_srt(text: str) -> str:
     tags of HTML.
     """
     parts = _KEPT.split(text)
-    return "".join(part if index % 2 else _unescaped(part) for index, part in enumerate(parts))
+    return "".join(part if index % 2 else _written(part) for index, part in enumerate(parts))
+
+
+def _written(text: str) -> str:
+    return _TAG_START.sub("\uff1c", html.unescape(text)).replace("-->", "→")
 
 
 def _unescaped(text: str) -> str:
-    return _TAG_START.sub("\uff1c", html.unescape(text)).replace("-->", "→")
+    return html.unescape(_HUGE_REFERENCE.sub("\ufffd", text))
 
 
 def _escaped(text: str) -> str:

@@ -1,6 +1,7 @@
 """Subtitles of any format and encoding become cues, or are refused; hostile ones included."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,9 @@ from agents.subtitles.reading import read_subtitles, write_subtitles
 from schemas.errors import ClipmillError, ErrorCode
 
 TIMES = "00:00:01.000 --> 00:00:02.000"
+HOSTILE_SECONDS = 3.0
+"""Processor time for 1 MB on a slow machine; it takes 0.2 s."""
+
 WORDS = "Grüße, привет, مرحبا, 你好"
 
 
@@ -148,6 +152,28 @@ def test_number_of_cues_is_limited() -> None:
 def test_text_of_a_cue_is_limited() -> None:
     (cue,) = read_subtitles([vtt("x" * 2 * CUE_CHARACTERS_MAX)])
     assert len(cue.text) == CUE_CHARACTERS_MAX
+
+
+@pytest.mark.parametrize("number", ["9" * 4_400, "0" * 4_400 + "65", "x" + "9" * 4_400])
+def test_reference_to_a_huge_character_is_replaced(number: str) -> None:
+    assert texts(vtt(f"a&#{number};b")) == ["a\ufffdb"]
+
+
+LINES = "\n".join("a" * (CUE_CHARACTERS_MAX // 2 - 10))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        vtt("a", head=f"WEBVTT\n\n{TIMES}{' ' * 1_000_000}{'x' * 301}\nb"),
+        vtt(*(f"{LINES}\n{number}" for number in range(200))),
+    ],
+    ids=["settings", "lines"],
+)
+def test_hostile_subtitles_cost_little_processor_time(body: bytes) -> None:
+    started = time.process_time()
+    read_subtitles([body])
+    assert time.process_time() - started < HOSTILE_SECONDS
 
 
 def segment(ticks: int, *cues: str, local: str = "00:00:00.000") -> bytes:
