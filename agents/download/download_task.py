@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from agents.media.facts import MUXERS, FilePart, MediaFacts, Streams, TrackFile
 from agents.network.answers import too_large_together
 from agents.network.download import Fetched, FetchLimits
+from agents.storage.names import THUMBNAIL_SUFFIX
 from schemas.events import SelectedVideo
 from schemas.job import Job
 from schemas.progress import Progress
@@ -187,6 +188,10 @@ class DownloadPart:
     def is_primary(self) -> bool:
         """Whether the file contains the whole download, not only its sound."""
         return self.source is self.file and not self.file.sound_only
+
+    @property
+    def is_thumbnail(self) -> bool:
+        return self.file.format_id.endswith(THUMBNAIL_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,8 @@ class SourceDownloader:
             subject=event.video.key,
             call=lambda egress: self._attempt_via(egress, part, task, call),
             part=part.source.format.format_id,
+            # Pictures may be on hosts of their own, such as YouTube's, which are not listed.
+            reported=not part.is_thumbnail,
         )
 
     async def _attempt_via(

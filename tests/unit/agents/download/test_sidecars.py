@@ -16,6 +16,7 @@ from agents.download.sidecars import THUMBNAIL_BYTES_MAX
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
+from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import SelectedVideo
@@ -25,7 +26,7 @@ from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Completed
 from schemas.video import Author, MediaSource
-from streams.topics import PROGRESS
+from streams.topics import ATTEMPTS, PROGRESS
 from tests.unit.agents.builders import (
     INFO,
     SOURCE,
@@ -186,6 +187,17 @@ async def test_thumbnail_that_cannot_be_fetched_is_missing(
     assert len(result.files) == len(sidecars)
     last = harness.reports()[-1]
     assert last.files_done == last.files_total == 2
+
+
+@pytest.mark.parametrize("code", [ErrorCode.PLATFORM_CHANGED, None])
+async def test_thumbnail_does_not_count_for_the_circuit_breaker(
+    code: ErrorCode | None, harness: SidecarHarness
+) -> None:
+    if code is not None:
+        harness.fetcher.failing[PICTURE_URL] = code
+    await harness.run(event("thumbnail"))
+    attempts = sent_to(harness.best_effort_records, ATTEMPTS)
+    assert [body_of(each, NetworkAttempt).code for each in attempts] == [None]
 
 
 async def test_thumbnail_that_the_page_does_not_name_is_missing(harness: SidecarHarness) -> None:
