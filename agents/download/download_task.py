@@ -119,12 +119,12 @@ class Budget:
         """Record the actual or expected size of a file; replaces its earlier claim.
 
         Raises:
-            ClipmillError: ``request.too_large``.
+            ClipmillError: ``request.too_large``; the earlier claim remains.
         """
-        self._sum += size - self._sizes.get(format_id, 0)
-        self._sizes[format_id] = size
-        if self._sum > self._limit:
+        total = self._sum + size - self._sizes.get(format_id, 0)
+        if total > self._limit:
             raise too_large_together(self._limit)
+        self._sum, self._sizes[format_id] = total, size
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,5 +85,6 @@ class FileProvider:
         return file
 
     def skip(self, source: SelectedSource, task: DownloadTask) -> None:
-        """Count a file as done in the progress, because it cannot be provided."""
+        """Count a file as done in the progress, without bytes: it cannot be provided."""
+        task.budget.claim(source.format_id, 0)
         self._fetcher.record_stored(task, source.format_id, 0)

@@ -39,7 +39,7 @@ _SUBTITLES_ID = re.compile(
     r"(?P<media>.*)~(?P<kind>subtitles|captions)~(?P<language>[^~]*)\.(?P<extension>vtt|srt)",
     re.DOTALL,
 )
-_LANGUAGE = re.compile(r"(?!.*-x-auto$)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*", re.IGNORECASE)
+_LANGUAGE = re.compile(r"(?!.*-x-auto$)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*", re.IGNORECASE | re.ASCII)
 _LANGUAGE_BYTES = 26
 _SHOWN_LANGUAGE = 9
 _AUTOMATIC = "-x-auto"

@@ -5,9 +5,7 @@ import re
 from agents.subtitles.cues import MILLISECONDS_MAX
 
 _TIME = re.compile(r"(?:([0-9]{1,4}):)?([0-9]{1,2}):([0-9]{1,2})[.,]([0-9]{1,3})", re.ASCII)
-_RANGE = re.compile(
-    r"([0-9:.,]{5,20})[ \t]{0,8}-->[ \t]{0,8}([0-9:.,]{5,20})(?:[ \t](.{0,300}))?$"
-)
+_RANGE = re.compile(r"([0-9:.,]{5,20})[ \t]{0,8}-->[ \t]{0,8}([0-9:.,]{5,20})(?:[ \t](.{0,300}))?$")
 
 ARROW = "-->"
 

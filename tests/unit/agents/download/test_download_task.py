@@ -12,17 +12,17 @@ CLAIMS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 100)), max_si
 
 
 @given(claims=CLAIMS, limit=st.integers(0, 300))
-def test_budget_bounds_the_sum_of_the_latest_sizes(
+def test_budget_bounds_the_sum_of_the_latest_accepted_sizes(
     claims: list[tuple[str, int]], limit: int
 ) -> None:
     budget, sizes = Budget(limit), dict[str, int]()
     for name, size in claims:
-        sizes[name] = size
-        if sum(sizes.values()) > limit:
+        if sum((sizes | {name: size}).values()) > limit:
             with pytest.raises(ClipmillError, match=f"{limit} bytes") as caught:
                 budget.claim(name, size)
             assert caught.value.code is ErrorCode.REQUEST_TOO_LARGE
         else:
+            sizes[name] = size
             budget.claim(name, size)
 
 

@@ -25,6 +25,7 @@ from schemas.path_template import parse_template
 from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Completed
+from schemas.subtitles import SubtitleSource
 from schemas.video import Author, MediaSource
 from streams.topics import ATTEMPTS, PROGRESS
 from tests.unit.agents.builders import (
@@ -47,10 +48,12 @@ ALL: tuple[Sidecar, ...] = ("info", "thumbnail", "nfo")
 
 
 class FakeFetcher(WholeFiles):
-    """Writes the URL of each source; fails at those in ``failing``."""
+    """Writes the URL of each source; fails at those in ``failing``, and after some bytes
+    at those in ``breaking``."""
 
     def __init__(self) -> None:
         self.failing: dict[str, ErrorCode] = {}
+        self.breaking: dict[str, int] = {}
         self.limits: dict[str, FetchLimits] = {}
         self.headers: dict[str, dict[str, str]] = {}
 
@@ -68,6 +71,9 @@ class FakeFetcher(WholeFiles):
         self.headers[source.url] = source.headers
         if source.url in self.failing:
             raise ClipmillError(self.failing[source.url], "it is so")
+        if source.url in self.breaking:
+            on_bytes(0, self.breaking[source.url])
+            raise ClipmillError(ErrorCode.NETWORK_CONNECTION, "it broke")
         body = source.url.encode()
         await asyncio.to_thread(target.write_bytes, body)
         on_bytes(len(body), len(body))
@@ -204,6 +210,15 @@ async def test_thumbnail_that_the_page_does_not_name_is_missing(harness: Sidecar
     result = await harness.run(event("thumbnail", thumbnail_url=None))
     assert result.missing_sidecars == ("thumbnail",)
     assert [each.sidecar for each in result.files] == [None]
+
+
+async def test_missing_thumbnail_leaves_its_bytes_to_subtitles(harness: SidecarHarness) -> None:
+    made = event("thumbnail", max_bytes=1_000)
+    text = "WEBVTT\n\n00:01.000 --> 00:02.000\n" + "a" * 700
+    harness.fetcher.breaking = {PICTURE_URL: 500}
+    result = await harness.run(replace(made, subtitles=(SubtitleSource(language="en", text=text),)))
+    assert [each.sidecar for each in result.files] == [None, "subtitles"]
+    assert result.missing_sidecars == ("thumbnail",)
 
 
 async def test_thumbnail_counts_towards_the_size_limit(harness: SidecarHarness) -> None:
