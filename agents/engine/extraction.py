@@ -22,7 +22,7 @@ from agents.engine.playlists import read_entries
 from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.protocol import Assignment, JobFailed, JobFinished
 from agents.engine.request_bounds import Bounds, Deadline
-from agents.engine.results import add_cookies, cookies_for, to_json
+from agents.engine.results import ResultTooLargeError, add_cookies, cookies_for, to_json
 from agents.engine.subtitles import tolerate_failures, with_bounded_subtitles
 
 
@@ -77,10 +77,9 @@ class JobRunner:
         session.ydl.params |= dict.fromkeys(_SUBTITLE_PARAMETERS, job.subtitles)
         repeat_initialization(extractor)
         result = read_entries(extractor.extract(job.url), job.entries_max, self._deadline)
-        result = with_bounded_subtitles(result, wanted=job.subtitles)
         return JobFinished(
             number=assignment.number,
-            raw=to_json(result),
+            raw=_to_json(result, subtitles=job.subtitles),
             cookies=cookies_for(job.url, jar),
             challenge_seconds=tuple(self._proof_of_work.seconds),
         )
@@ -92,6 +91,16 @@ class JobRunner:
             ydl.javascript = self._javascript
             self._sessions[egress] = _ExtractorSession(ydl)
         return self._sessions[egress]
+
+
+def _to_json(result: Any, *, subtitles: bool) -> bytes:
+    """Return a result as JSON, without its subtitles if it is too large with them."""
+    try:
+        return to_json(with_bounded_subtitles(result, wanted=subtitles))
+    except ResultTooLargeError:
+        if not subtitles:
+            raise
+        return _to_json(result, subtitles=False)
 
 
 def warm_up(extractors: list[str]) -> None:

@@ -133,6 +133,15 @@ class BigIE(_TestIE):
         return {"text": "x" * int(_query(url)["bytes"])}
 
 
+class SubtitledIE(_TestIE):
+    """Returns a post of the given size, with subtitles in many languages."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        entries = [{"url": f"https://a.example/{'y' * 1_000}.vtt", "ext": "vtt"}]
+        languages = {f"l{number}": entries for number in range(200)}
+        return {"id": "x" * int(_query(url)["bytes"]), "subtitles": languages}
+
+
 class CookieIE(_TestIE):
     """Returns the cookies it was given and sets two more."""
 

@@ -85,6 +85,15 @@ def test_any_error_becomes_a_failure(
     assert failure_of(extraction, kind, url).types == types
 
 
+@pytest.mark.parametrize(("size", "is_kept"), [(1_000, True), (900_000, False)])
+def test_subtitles_never_make_a_result_too_large(
+    extraction: JobRunner, size: int, is_kept: bool
+) -> None:
+    found = result_of(extraction, "Subtitled", f"test:?bytes={size}", subtitles=True)
+    assert bool(found.get("subtitles")) == is_kept
+    assert found["id"] == "x" * size
+
+
 def test_failure_of_a_process_without_memory_names_it(
     extraction: JobRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
