@@ -107,15 +107,17 @@ async def list_stem(
 ) -> "list[ObjectMeta]":
     """Return the objects whose keys are a stem with one of the extensions.
 
-    The listing begins at the stem, because its folder may hold any number of other files. The keys
-    follow it immediately, so the first batch contains all of them.
+    The listing begins at the stem, because its folder may hold any number of other files, and ends
+    behind it. In between are the subtitles of the stem, which may exceed a batch.
 
     Raises:
         obstore.exceptions.BaseError: the store refuses.
     """
-    keys = {f"{stem}.{extension}" for extension in extensions}
+    start, found = f"{stem}.", list["ObjectMeta"]()
+    keys = {f"{start}{extension}" for extension in extensions}
     folder = None if len(stem.parts) == 1 else str(stem.parent)
-    listed = obstore.list(store, folder, offset=f"{stem}.")
-    async for batch in listed:
-        return [each for each in batch if each["path"] in keys]
-    return []
+    async for batch in obstore.list(store, folder, offset=start):
+        found += (each for each in batch if each["path"] in keys)
+        if not batch[-1]["path"].startswith(start):
+            break
+    return found

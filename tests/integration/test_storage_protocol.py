@@ -320,6 +320,16 @@ async def test_subtitles_are_found_by_language_and_format(
         assert await storage.find(**NAMES) is None
 
 
+async def test_media_are_found_behind_many_subtitles(storage: Storage) -> None:
+    for number in range(60):
+        language = subtitles_id("play", f"en-{number:03}", "vtt", automatic=False)
+        await publish(storage, b"WEBVTT", format_id=language, extension="vtt")
+    uri = await publish(storage, b"media")
+    found = await storage.find(**NAMES)
+    assert found is not None
+    assert found.uri == uri
+
+
 async def test_file_of_a_template_is_found_and_read_back(reopen: Reopen) -> None:
     async with reopen(TEMPLATE) as storage:
         uri = await publish(storage, b"bytes", CLIP)
