@@ -4,6 +4,7 @@ They are named after the first file of the post, as media servers expect it. The
 downloaded like a media file. Metadata is written anew by each request that asks for it.
 """
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
@@ -12,13 +13,14 @@ import msgspec
 from msgspec.structs import replace
 
 from agents.download.download_task import DownloadTask
+from agents.download.extra_time import extra_seconds
 from agents.download.file_provider import FileProvider
 from agents.download.generated_file import publish_content
 from agents.download.nfo import write_nfo
 from agents.download.storage_guard import STORAGE_ERROR_CODES
 from agents.storage import Storage
 from agents.storage.names import THUMBNAIL_SUFFIX
-from schemas.errors import ClipmillError
+from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import SelectedVideo
 from schemas.files import SIDECAR_TYPES, Sidecar, StoredFile
 from schemas.video import SelectedSource, VideoFormat, VideoInfo
@@ -27,7 +29,10 @@ logger = logging.getLogger(__name__)
 
 THUMBNAIL_BYTES_MAX = 20 * 2**20
 THUMBNAIL_SECONDS = 30.0
-"""A thumbnail does not fail its request, and must not delay it for long."""
+"""Of the transfer. A thumbnail does not fail its request, and must not delay it for long."""
+
+WAIT_SECONDS = 60.0
+"""With the waits for breaker and rate limiter."""
 
 
 def _write_info(info: VideoInfo) -> bytes:
@@ -82,7 +87,7 @@ class SidecarProvider:
         if not source.format_id.endswith(THUMBNAIL_SUFFIX):
             return {}
         try:
-            file = await self._files.provide(row, source, _thumbnail_task(task))
+            file = await self._provide(row, source, _thumbnail_task(task))
         except ClipmillError as error:
             if error.code in STORAGE_ERROR_CODES:
                 raise
@@ -90,6 +95,18 @@ class SidecarProvider:
             self._files.skip(source, task)
             return {}
         return {source.file_id: replace(file, sidecar="thumbnail")}
+
+    async def _provide(
+        self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
+    ) -> StoredFile:
+        try:
+            async with asyncio.timeout(extra_seconds(task.event.job, WAIT_SECONDS)) as bound:
+                return await self._files.provide(row, source, task)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            message = "there was no time left for it"
+            raise ClipmillError(ErrorCode.NETWORK_TIMEOUT, message) from None
 
     async def write(self, event: SelectedVideo) -> list[StoredFile]:
         """Write the generated sidecars of a request.

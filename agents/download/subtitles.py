@@ -6,26 +6,22 @@ result, with a reason, and fail no request.
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
 
 from agents.download.bounded_gather import gather_bounded
 from agents.download.download_task import DownloadTask
+from agents.download.extra_time import extra_seconds
 from agents.download.file_index import StoredFileIndex
 from agents.download.source_download import SourceDownloader
 from agents.download.subtitle_job import ProcessLimits, SubtitleJob
 from agents.storage import Storage
 from schemas.files import StoredFile
-from schemas.job import Job
 from schemas.subtitles import MissingSubtitles
 
 ALL_SECONDS = 120.0
 """For all languages of a request, which wait for them beside their media."""
-
-SPARE_SECONDS = 2.0
-"""Before the deadline of a request, in which it completes without the subtitles."""
 
 CONCURRENCY = 4
 
@@ -69,7 +65,7 @@ class SubtitleProvider:
         )
         calls = [partial(job.provide, each) for each in sources]
         try:
-            async with asyncio.timeout(_seconds(task.event.job)) as bound:
+            async with asyncio.timeout(extra_seconds(task.event.job, ALL_SECONDS)) as bound:
                 await gather_bounded(calls, CONCURRENCY)
         except TimeoutError:
             if not bound.expired():
@@ -87,11 +83,3 @@ class SubtitleProvider:
             if each not in job.files
         )
         return ProvidedSubtitles(files=files, missing=missing)
-
-
-def _seconds(job: Job) -> float:
-    """Return the time for all subtitles of a request."""
-    if job.deadline is None:
-        return ALL_SECONDS
-    left = (job.deadline - datetime.now(UTC)).total_seconds() - SPARE_SECONDS
-    return min(ALL_SECONDS, left)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from msgspec.structs import replace
 
+from agents.download.extra_time import SPARE_SECONDS
 from agents.download.file_index import TABLE
 from agents.download.sidecars import THUMBNAIL_BYTES_MAX
 from agents.network.download import Fetched, FetchLimits, OnBytes
@@ -53,6 +55,7 @@ class FakeFetcher(WholeFiles):
 
     def __init__(self) -> None:
         self.failing: dict[str, ErrorCode] = {}
+        self.slow: set[str] = set()
         self.breaking: dict[str, int] = {}
         self.limits: dict[str, FetchLimits] = {}
         self.headers: dict[str, dict[str, str]] = {}
@@ -71,6 +74,8 @@ class FakeFetcher(WholeFiles):
         self.headers[source.url] = source.headers
         if source.url in self.failing:
             raise ClipmillError(self.failing[source.url], "it is so")
+        if source.url in self.slow:
+            await asyncio.sleep(30)
         if source.url in self.breaking:
             on_bytes(0, self.breaking[source.url])
             raise ClipmillError(ErrorCode.NETWORK_CONNECTION, "it broke")
@@ -204,6 +209,15 @@ async def test_thumbnail_does_not_count_for_the_circuit_breaker(
     await harness.run(event("thumbnail"))
     attempts = sent_to(harness.best_effort_records, ATTEMPTS)
     assert [body_of(each, NetworkAttempt).code for each in attempts] == [None]
+
+
+async def test_slow_thumbnail_does_not_expire_the_request(harness: SidecarHarness) -> None:
+    harness.fetcher.slow = {PICTURE_URL}
+    made = event("thumbnail")
+    deadline = datetime.now(UTC) + timedelta(seconds=SPARE_SECONDS + 0.5)
+    result = await harness.run(replace(made, job=replace(made.job, deadline=deadline)))
+    assert result.missing_sidecars == ("thumbnail",)
+    assert len(result.files) == 1
 
 
 async def test_thumbnail_that_the_page_does_not_name_is_missing(harness: SidecarHarness) -> None:

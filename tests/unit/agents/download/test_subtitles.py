@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from msgspec.structs import replace
 
-from agents.download import subtitles as module
+from agents.download import extra_time as module
 from agents.download.bounded_gather import background_task
 from agents.download.file_index import TABLE
 from agents.download.storage_guard import StorageGuard
