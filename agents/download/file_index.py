@@ -48,6 +48,10 @@ ROWS_BYTES_MAX = 128 * 2**20
 """Bytes of all rows of one process: some 200,000 videos at 650 bytes each, or 10,000 photo posts of
 35 pictures. Beyond that the rows that expire next are evicted; their files stay in the storage."""
 
+FILES_MAX = 500
+"""Files of a row, so that it fits a record with the longest addresses; the newest remain. A page
+can name subtitles in new languages each time. Others are found in the storage."""
+
 
 class StoredFilesRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row: the finished files of a video.
@@ -179,9 +183,19 @@ class StoredFileIndex:
         row: Mapping[str, StoredFile],
         started: float,
     ) -> TableWrite:
-        """Return the row with new files; ``started``: epoch second before the first download."""
+        """Return the row with new files, within `FILES_MAX`.
+
+        Args:
+            event: has the video.
+            files: new ones by `SelectedSource.file_id`.
+            row: the row before.
+            started: epoch second before the first download.
+        """
+        older = [(id_, file) for id_, file in row.items() if id_ not in files]
         known = StoredFilesRow(
-            expires_at=time.time() + self._seconds, fetched_at=started, files={**row, **files}
+            expires_at=time.time() + self._seconds,
+            fetched_at=started,
+            files=dict([*older, *files.items()][-FILES_MAX:]),
         )
         return TableWrite(TABLE, event.video.key, encode(known))
 
