@@ -15,7 +15,10 @@ from schemas.error_catalog import (
     is_typeable,
 )
 from schemas.errors import ErrorCode
+from streams.client import BATCH_FINISHED
 from streams.history.rows import RequestRow
+
+REJECTED = "rejected"
 
 SMALLER = "480p"
 """The quality of `RETRY_SMALLER`."""
@@ -50,7 +53,7 @@ STATUS = f"clipmill status {REQUEST}"
 WATCH = f"clipmill watch {REQUEST}"
 CANCEL = f"clipmill cancel {REQUEST}"
 
-NOT_RETRIED = frozenset({"rejected", "batch_finished"})
+NOT_RETRIED = frozenset({REJECTED, BATCH_FINISHED})
 """States of ended requests that have no job to retry."""
 
 
@@ -70,6 +73,10 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     recoveries: tuple[RetryAdvice, ...] = ()
 
 
+def can_retry(row: RequestRow) -> bool:
+    return row.is_final and row.state not in NOT_RETRIED
+
+
 def advice_of(row: RequestRow) -> Advice | None:
     """Return the advice on the error of a request, None without an error."""
     if row.error is None:
@@ -79,13 +86,12 @@ def advice_of(row: RequestRow) -> Advice | None:
     except ValueError:
         return Advice(code=None, message=row.message or "")
     known = MESSAGES[code]
-    can_retry = row.is_final and row.state not in NOT_RETRIED
     return Advice(
         code=code,
         message=row.message or known.user_message,
         actions=known.suggested_actions if row.is_final else (),
         recoveries=tuple(RETRY_ADVICE[each] for each in known.recovery_options)
-        if can_retry
+        if can_retry(row)
         else (),
     )
 
@@ -97,7 +103,7 @@ def commands_of(row: RequestRow) -> tuple[str, ...]:
     templates: list[str] = [STATUS]
     if not row.is_final:
         templates += [WATCH, CANCEL]
-    elif row.state not in NOT_RETRIED:
+    elif can_retry(row):
         advice = advice_of(row)
         code = None if advice is None else advice.code
         more = () if code is None else MESSAGES[code].recovery_options

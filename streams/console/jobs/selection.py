@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from schemas.commands import Cancel, Retry
 from streams.client import BATCH_FINISHED
+from streams.console.advice import NOT_RETRIED, REJECTED
 from streams.console.jobs.job import BulkJob, JobCommand
 from streams.history.changes import STATES
 from streams.history.rows import RequestRow
@@ -29,7 +30,7 @@ def count_eligible(command: JobCommand, counts: Mapping[str, int], open_batches:
     return sum(
         number
         for state, number in counts.items()
-        if state not in UNDECIDED and state != BATCH_FINISHED
+        if state not in UNDECIDED and state not in NOT_RETRIED
     )
 
 
@@ -46,6 +47,8 @@ def skip_reason(job: BulkJob, row: RequestRow) -> str | None:
         return "batch" if row.is_open_batch else None
     if not row.is_final:
         return "undecided"
+    if row.state == REJECTED:
+        return "rejected"
     return "batch" if row.state == BATCH_FINISHED else None
 
 

@@ -5,7 +5,7 @@ import time
 
 from aiohttp import web
 
-from streams.console.advice import advice_of, commands_of
+from streams.console.advice import advice_of, can_retry, commands_of
 from streams.console.event_text import format_id
 from streams.console.pages.rendering import Renderer
 from streams.console.pages.requests import unknown_request
@@ -49,6 +49,7 @@ class RequestPage:
             phases=phases,
             endpoints=failed_endpoints(phases),
             advice=advice_of(row),
+            can_retry=can_retry(row),
             reasons=waiting_reasons(row, events, self._shared_state),
             trace_url=self._trace_link(row),
             commands=commands_of(row),

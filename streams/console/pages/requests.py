@@ -5,6 +5,7 @@ import asyncio
 from aiohttp import web
 
 from streams.console.access import USER
+from streams.console.advice import REJECTED
 from streams.console.commands import parse_cancel, parse_retry, publish_commands
 from streams.console.errors import CallError
 from streams.console.event_text import format_id
@@ -69,6 +70,8 @@ class RequestPages:
         row = await asyncio.to_thread(self._store.request, request_id)
         if row is None:
             raise unknown_request(request_id)
+        if row.state == REJECTED and row.url:
+            return redirect("submit", url=row.url)
         return self._renderer.page("retry.html", row=row, fields=OPTION_FIELDS)
 
     async def retry(self, request: web.Request) -> web.Response:

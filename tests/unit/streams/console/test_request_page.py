@@ -13,7 +13,7 @@ from schemas.error_catalog import MESSAGES
 from streams.history.changes import Event, RequestChange
 from streams.settings import ConsoleSettings
 from tests.unit.streams.console.consoles import CHANGES, running_console
-from tests.unit.streams.console.test_pages import OWN, Links
+from tests.unit.streams.console.test_pages import OWN, URL, Links
 
 TRACE_ID = "8df0d17064d2d33c625f610d07a604b4"
 
@@ -74,6 +74,17 @@ async def test_button_of_a_recovery_retries_with_its_options(tmp_path: Path) -> 
         (command,) = client.producer.commands
     assert isinstance(command, Retry)
     assert (command.request_id, command.options) == ("failed", OptionChanges(quality="480p"))
+
+
+async def test_rejected_request_is_submitted_again_instead_of_retried(tmp_path: Path) -> None:
+    rejected = replace(FAILED, state="rejected", error="request.invalid")
+    async with running_console(tmp_path, rejected) as client:
+        page = Links(await (await client.get("/request?id=failed")).text())
+        form = await client.get("/retry?id=failed")
+        assert form.url.path == "/submit"
+        assert URL in await form.text()
+    assert not any(each.startswith("retry?") for each in page.targets)
+    assert any(each.startswith("submit?url=") for each in page.targets)
 
 
 async def test_read_only_console_offers_no_recovery(tmp_path: Path) -> None:

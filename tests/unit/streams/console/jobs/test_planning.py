@@ -13,12 +13,13 @@ def test_matches_are_counted_by_command(tmp_path: Path) -> None:
         *failed(3),
         request("open", 4.0, "parked"),
         request("open-batch", 5.0, "accepted", url=None),
+        request("invalid", 5.5, "rejected"),
         request("batch", 6.0004, "batch_finished"),
     ]
     with job_harness(tmp_path, *requests) as harness:
         every = find_matches(harness.history, RequestFilter())
         some = find_matches(harness.history, RequestFilter(state="failed"), until=2.0)
-    assert (every.until, every.total, every.retry, every.cancel) == (6.001, 6, 3, 1)
+    assert (every.until, every.total, every.retry, every.cancel) == (6.001, 7, 3, 1)
     assert (some.total, some.retry, some.cancel) == (2, 2, 0)
 
 

@@ -70,15 +70,16 @@ async def test_requests_that_a_job_creates_are_not_retried_by_it(tmp_path: Path)
 @pytest.mark.parametrize(
     ("command", "target", "skipped"),
     [
-        ("retry", ["over"], {"batch": 1, "undecided": 2}),
-        ("cancel", ["open"], {"batch": 1, "decided": 2}),
+        ("retry", ["over"], {"batch": 1, "rejected": 1, "undecided": 2}),
+        ("cancel", ["open"], {"batch": 1, "decided": 3}),
     ],
 )
 async def test_request_to_which_the_command_does_not_apply_is_skipped(
     tmp_path: Path, command: str, target: list[str], skipped: dict[str, int]
 ) -> None:
     requests = [
-        request("over", 1.0, "rejected"),
+        request("over", 1.0, "expired"),
+        request("invalid", 1.5, "rejected"),
         request("open", 2.0, "parked"),
         request("open-batch", 3.0, "accepted", url=None),
         request("batch", 4.0, "batch_finished"),
@@ -88,7 +89,7 @@ async def test_request_to_which_the_command_does_not_apply_is_skipped(
         await harness.run()
         ended = harness.job(job.id)
         assert harness.targets == target
-    assert (ended.total, ended.published, ended.skipped) == (4, 1, skipped)
+    assert (ended.total, ended.published, ended.skipped) == (5, 1, skipped)
 
 
 async def test_cancel_has_a_derived_id(tmp_path: Path) -> None:
