@@ -45,7 +45,7 @@ class RequestPage:
             revision=format_id(revision),
             events=events,
             has_members=bool(await asyncio.to_thread(self._store.requests, members, 1)),
-            is_ordered="ordered" in request.query,
+            is_cancelled=request.query.get("ordered") == "cancel",
             phases=phases,
             endpoints=failed_endpoints(phases),
             advice=advice_of(row),

@@ -6,7 +6,8 @@ from typing import get_args
 
 from aiohttp import web
 
-from schemas.request import Action
+from schemas.contract.descriptions import field_descriptions
+from schemas.request import Action, Request
 from streams.console.access import USER
 from streams.console.commands import parse_requests
 from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option_values
@@ -16,6 +17,7 @@ from streams.console.services import Services
 from streams.request_lines import InputError
 
 ACTIONS = get_args(Action)
+ABOUT_ACTION = field_descriptions(Request)["action"]
 
 LINK = re.compile(r"https?://[^\s<>\"']+")
 
@@ -61,7 +63,13 @@ class SubmitPages:
 
     def _form(self, text: str, error: str | None = None, status: int = 200) -> web.Response:
         return self._renderer.page(
-            "submit.html", status, text=text, error=error, actions=ACTIONS, fields=OPTION_FIELDS
+            "submit.html",
+            status,
+            text=text,
+            error=error,
+            actions=ACTIONS,
+            about_action=ABOUT_ACTION,
+            fields=OPTION_FIELDS,
         )
 
 

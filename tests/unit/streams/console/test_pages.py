@@ -77,7 +77,8 @@ async def test_every_link_of_every_page_is_relative_and_leads_to_a_page(tmp_path
 
 async def test_page_without_requests_says_so(tmp_path: Path) -> None:
     async with running_console(tmp_path) as client:
-        assert "No request matches." in await (await client.get("/")).text()
+        assert "There is no request yet." in await (await client.get("/")).text()
+        assert "No request matches." in await (await client.get("/?state=failed")).text()
 
 
 @pytest.mark.parametrize(
@@ -226,6 +227,15 @@ async def test_bookmarklet_is_offered_where_requests_are_accepted(tmp_path: Path
         assert not any(each.startswith("javascript:") for each in page.targets)
 
 
+async def test_form_explains_actions_and_options_without_marks_of_markdown(tmp_path: Path) -> None:
+    async with running_console(tmp_path) as client:
+        page = Links(await (await client.get("/submit")).text())
+    assert "stores files, info returns" in page.text
+    assert "Source of the sound: the video itself" in page.text
+    assert "`" not in page.text
+    assert "unchanged" not in page.text
+
+
 async def test_cancel_is_confirmed_with_its_count(tmp_path: Path) -> None:
     async with running_console(tmp_path, *CHANGES) as client:
         page = Links(await (await client.get("/cancel?id=b/0")).text())
@@ -236,6 +246,13 @@ async def test_cancel_is_confirmed_with_its_count(tmp_path: Path) -> None:
     assert isinstance(command, Cancel)
     assert command.request_id == "b/0"
     assert "its effect appears below" in text
+
+
+@pytest.mark.parametrize("order", ["submit", "retry", "cancel"])
+async def test_decided_request_names_no_published_command(tmp_path: Path, order: str) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        response = await client.get("/request", params={"id": "done", "ordered": order})
+        assert "published" not in Links(await response.text()).text
 
 
 async def test_retry_keeps_what_is_unchanged(tmp_path: Path) -> None:
