@@ -33,7 +33,9 @@ class RequestPages:
         router.add_post("/retry", self.retry)
 
     async def list_requests(self, request: web.Request) -> web.Response:
-        query = parse_page(request.query)
+        texts = dict(request.query)
+        submitted = texts.pop("submitted", "")
+        query = parse_page(texts)
         revision = await asyncio.to_thread(self._store.revision)  # before the rows: none is missed
         rows = await asyncio.to_thread(self._store.requests, query.wanted, query.limit, query.after)
         counts = await asyncio.to_thread(self._store.counts, RequestFilter())
@@ -48,6 +50,7 @@ class RequestPages:
             filters=FILTERS,
             texts=query.texts,
             following=query.next_page(rows),
+            submitted=submitted if submitted.isdecimal() else "",
         )
 
     async def confirm_cancel(self, request: web.Request) -> web.Response:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from typing import get_args
 
 from aiohttp import web
@@ -14,12 +15,16 @@ from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option
 from streams.console.orders import submit_requests
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.services import Services
+from streams.history.rows import format_time
 from streams.request_lines import InputError
 
 ACTIONS = get_args(Action)
 ABOUT_ACTION = field_descriptions(Request)["action"]
 
-LINK = re.compile(r"https?://[^\s<>\"']+")
+LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"']+")
+
+CLOCK_DIFFERENCE_SECONDS = 5.0
+"""A worker whose clock is behind by this much has received what is submitted now."""
 
 SHARED_PARAMETERS = ("url", "text", "title")
 """Parameters of a share target and of the bookmarklet."""
@@ -47,7 +52,7 @@ class SubmitPages:
         text = form.get("text", "")
         links = await asyncio.to_thread(find_links, text)
         if not links:
-            message = "There is no link in the text; a link begins with https://."
+            message = "There is no link in the text; a link begins with https:// or www."
             return self._form(text, message, status=400)
         try:
             fields = {"action": form.get("action", ACTIONS[0]), "options": option_values(form)}
@@ -59,7 +64,8 @@ class SubmitPages:
         await submit_requests(self._producer, requests, request[USER])
         if len(requests) == 1:
             return redirect("request", id=requests[0].id, ordered="submit")
-        return redirect("./", since="1m")
+        since = format_time(time.time() - CLOCK_DIFFERENCE_SECONDS)
+        return redirect("./", since=since, submitted=str(len(requests)))
 
     def _form(self, text: str, error: str | None = None, status: int = 200) -> web.Response:
         return self._renderer.page(

@@ -10,6 +10,9 @@ const RECONNECT_MILLISECONDS = 10_000;
 
 const REFRESH_MILLISECONDS = 5_000;
 
+/** Parameters of the list that are no criteria for single requests. */
+const OTHER_PARAMETERS = ["since", "limit", "after", "submitted"];
+
 const byId = (/** @type {string} */ id) => document.getElementById(id);
 
 /** Storage of this browser; without effect where it is disabled. */
@@ -137,14 +140,18 @@ function fill(line, row) {
   }
 }
 
-/** The list: rows change in place, new ones wait behind a button. @param {HTMLElement} list */
+/**
+ * The list: rows change in place, new ones wait behind a button, or are those just submitted.
+ * @param {HTMLElement} list
+ */
 function followList(list) {
   const body = /** @type {HTMLTableSectionElement} */ (list.querySelector("tbody"));
   const template = /** @type {HTMLTemplateElement} */ (byId("row"));
   const button = /** @type {HTMLButtonElement} */ (byId("new-requests"));
   const filters = [...new URLSearchParams(location.search)].filter(([, value]) => value.trim());
+  const hasSubmitted = filters.some(([name]) => name === "submitted");
   const isFirstPage = !filters.some(([name]) => name === "after");
-  const criteria = filters.filter(([name]) => !["since", "limit", "after"].includes(name));
+  const criteria = filters.filter(([name]) => !OTHER_PARAMETERS.includes(name));
   /** @type {Map<string, Row>} */
   const waiting = new Map();
   const limit = Number(list.dataset.limit);
@@ -158,7 +165,7 @@ function followList(list) {
     button.hidden = waiting.size === 0;
     button.textContent = `${waiting.size} new`;
   };
-  button.addEventListener("click", () => {
+  const insert = () => {
     const rows = [...waiting.values()].sort((a, b) => (a.received_at < b.received_at ? -1 : 1));
     for (const row of rows) {
       const copy = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
@@ -171,6 +178,9 @@ function followList(list) {
     list.hidden = false;
     waiting.clear();
     announce();
+  };
+  button.addEventListener("click", () => {
+    insert();
     body.rows[0]?.querySelector("a")?.focus();
   });
 
@@ -188,7 +198,8 @@ function followList(list) {
       }
       // More than a page: the oldest would not be shown.
       while (waiting.size > limit) waiting.delete(waiting.keys().next().value ?? "");
-      announce();
+      if (hasSubmitted) insert();
+      else announce();
     },
   });
   const pause = /** @type {HTMLButtonElement} */ (byId("pause"));
@@ -200,11 +211,29 @@ function followList(list) {
   });
 }
 
+/** Link to the requests of a state that had none. @param {string} state @param {number} number */
+function countOf(state, number) {
+  const link = linkTo(`./?${new URLSearchParams({ state })}`, "");
+  const name = document.createElement("span");
+  name.className = `state ${state}`;
+  name.textContent = state;
+  const count = document.createElement("span");
+  count.dataset.count = state;
+  count.textContent = String(number);
+  link.append(name, " ", count);
+  return link;
+}
+
 /** @param {Record<string, number>} states */
 function showCounts(states) {
+  const known = new Set();
   for (const count of document.querySelectorAll("[data-count]")) {
     const state = /** @type {HTMLElement} */ (count).dataset.count ?? "";
     count.textContent = String(states[state] ?? 0);
+    known.add(state);
+  }
+  for (const [state, number] of Object.entries(states)) {
+    if (!known.has(state)) byId("states")?.append(countOf(state, number));
   }
 }
 

@@ -1,6 +1,6 @@
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
 
@@ -110,6 +110,7 @@ URL = "https://www.tiktok.com/@a/video/7"
         (URL, [URL]),
         (f"Look! {URL}, and ({URL}?a=1).", [URL, f"{URL}?a=1"]),
         (f"{URL}\n{URL}\r\nhttp://b.example/\u200b", [URL, "http://b.example/\u200b"]),
+        ("see www.tiktok.com/@a/video/7, awww.", ["www.tiktok.com/@a/video/7"]),
         ("javascript:alert(1) ftp://a.example", []),
         ("", []),
     ],
@@ -123,7 +124,9 @@ async def test_links_of_a_text_are_submitted_with_options(tmp_path: Path) -> Non
     async with running_console(tmp_path) as client:
         response = await client.post("/submit", data=form, headers=OWN, allow_redirects=False)
         published = client.producer.requests
-    assert (response.status, response.headers["Location"]) == (303, "./?since=1m")
+    target, query = response.headers["Location"].split("?")
+    assert (response.status, target, dict(parse_qsl(query))["submitted"]) == (303, "./", "2")
+    assert "since" in dict(parse_qsl(query))
     assert [each["url"] for each in published] == [URL, f"{URL}8"]
     options = {"quality": "720p", "degrade": False}
     assert all((each["action"], each["options"]) == ("info", options) for each in published)
@@ -246,6 +249,17 @@ async def test_cancel_is_confirmed_with_its_count(tmp_path: Path) -> None:
     assert isinstance(command, Cancel)
     assert command.request_id == "b/0"
     assert "its effect appears below" in text
+
+
+@pytest.mark.parametrize(("given", "is_named"), [("12", True), ("<b>", False), ("", False)])
+async def test_list_names_the_number_of_submitted_requests(
+    tmp_path: Path, given: str, is_named: bool
+) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        response = await client.get("/", params={"submitted": given})
+        page = await response.text()
+    assert response.status == 200
+    assert ("12 requests are published" in page) is is_named
 
 
 @pytest.mark.parametrize("order", ["submit", "retry", "cancel"])
