@@ -14,7 +14,7 @@ run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, 
 	@$(BIN)/python -m tests.sample
 
 help:  ## This list. Installs nothing.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time run serially.
 	@# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile the sources.
@@ -71,7 +71,8 @@ soak: $(KAFKA)  ## Soak test: twenty minutes of mixed load; detects leaks.
 	$(BIN)/python -m benchmarks.soak --minutes 20 --rate 15
 
 serve: $(KAFKA)  ## clipmill on this box, against the real platforms, with the console in a browser: files and broker data in ./data.
-	$(BIN)/clipmill up --console
+	@echo "Starting; the line with \"console\" is the address for the browser. Ctrl-C stops it."
+	@$(BIN)/clipmill up --console
 
 watch: $(KAFKA) $(PROMETHEUS)  ## The same with Prometheus, Alertmanager and the boards in a browser.
 	$(BIN)/python -m deploy.watch

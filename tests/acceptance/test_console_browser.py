@@ -240,6 +240,21 @@ async def test_running_download_is_cancelled_by_keyboard(browser: Browser, conso
     assert watched.faults == [], "\n".join(watched.faults)
 
 
+async def test_submitted_links_are_listed_without_a_click(browser: Browser, console: str) -> None:
+    links = [page(video_id("media.takes", param=5, serial=serial)) for serial in (73, 74)]
+    watched = await WatchedPage.open(browser, console)
+    opened = watched.page
+    await opened.goto(f"{console}submit")
+    await opened.get_by_role("textbox", name="Links").fill(" ".join(links))
+    await opened.get_by_role("button", name="Submit").click()
+    await expect(opened.get_by_role("status")).to_contain_text("2 requests are published")
+    for link in links:
+        row = opened.locator("tbody tr", has_text=link)
+        await expect(row).to_contain_text("completed", timeout=SOON_MILLISECONDS)
+    await expect(opened.locator("#new-requests")).to_be_hidden()
+    assert watched.faults == [], "\n".join(watched.faults)
+
+
 async def test_dead_letter_is_replayed_by_keyboard(browser: Browser, console: str) -> None:
     watched = await WatchedPage.open(browser, console)
     opened = watched.page
