@@ -86,7 +86,8 @@ def check_summaries(found: Mapping[str, Sequence[bytes]], expected: Mapping[str,
 
 def check_files(data_dir: Path, found: Mapping[str, Sequence[bytes]]) -> int:
     """Assert that every reported file exists and every file is whole; return their number."""
-    files = {path for path in (data_dir / "files").rglob("*") if path.is_file()}
+    visible = (data_dir / "files").glob("[!.]*/**/*")
+    files = {path for path in visible if path.is_file()}
     digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     assert {path: _expected_digest(path) for path in files} == digests
     for values in found.values():
