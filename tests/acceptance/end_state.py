@@ -89,7 +89,7 @@ def check_files(data_dir: Path, found: Mapping[str, Sequence[bytes]]) -> int:
     visible = (data_dir / "files").glob("[!.]*/**/*")
     files = {path for path in visible if path.is_file()}
     digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    assert {path: _expected_digest(path) for path in files} == digests
+    assert {path: expected_digest(path.name) for path in files} == digests
     for values in found.values():
         for file in json.loads(values[0]).get("files", ()):
             path = Path(unquote(urlsplit(file["uri"]).path))
@@ -98,8 +98,9 @@ def check_files(data_dir: Path, found: Mapping[str, Sequence[bytes]]) -> int:
     return len(files)
 
 
-def _expected_digest(path: Path) -> str:
-    video, format_id, *_ = path.name.split(".")
+def expected_digest(name: str) -> str:
+    """Return the digest that a published file has by its name."""
+    video, format_id, *_ = name.split(".")
     return expected_media(video, format_id).sha256
 
 

@@ -7,8 +7,10 @@ import asyncio
 import os
 import random
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.acceptance.bucket import BUCKET, Bucket, s3_settings
 from tests.acceptance.chaos import Chaos, publish_within, record_results, wait_until_answered
 from tests.acceptance.end_state import (
     check_files,
@@ -22,6 +24,7 @@ from tests.acceptance.end_state import (
 from tests.acceptance.scale import FULL
 from tests.acceptance.workload import WorkloadRecord, workload
 from tests.pipeline_process import PipelineProcess
+from tests.storage_servers import create_s3_bucket, running, seaweedfs
 
 FAULTS = (
     {"worker": 20, "engine": 5, "broker": 3, "stop": 3, "freeze": 1}
@@ -36,11 +39,25 @@ SESSION = {"CLIPMILL_KAFKA__SESSION_TIMEOUT_SECONDS": "6"}
 
 
 async def test_random_kills_lose_no_request_and_cause_no_second_outcome(tmp_path: Path) -> None:
+    found = await _kill_at_random(tmp_path, **SESSION)
+    print(f"{check_files(tmp_path / 'data', found)} files")
+
+
+async def test_random_kills_leave_whole_objects_in_s3(tmp_path: Path) -> None:
+    async with running(seaweedfs(tmp_path)) as server:
+        await create_s3_bucket(server, BUCKET)
+        found = await _kill_at_random(tmp_path, **s3_settings(tmp_path, server.endpoint))
+        objects = await Bucket(server, tmp_path).check_all(each[0] for each in found.values())
+        print(f"{objects} objects")
+
+
+async def _kill_at_random(tmp_path: Path, **variables: str) -> Mapping[str, Sequence[bytes]]:
+    """Run the pipeline under faults; check its outcomes, and return all copies of each."""
     seed = int(os.environ.get("KILL_SEED", time.time_ns() % 1_000_000))
     print(f"\nseed {seed} (set KILL_SEED to repeat it)")
     rng = random.Random(seed)
     records = workload(rng, cached=CACHED_REQUESTS)
-    async with PipelineProcess(tmp_path, **SESSION) as pipeline:
+    async with PipelineProcess(tmp_path, **variables) as pipeline:
         chaos = Chaos(pipeline, rng, "all")
         watching = asyncio.create_task(record_results(pipeline, chaos.timeline))
         try:
@@ -61,11 +78,11 @@ async def test_random_kills_lose_no_request_and_cause_no_second_outcome(tmp_path
         found, summaries = await outcomes(pipeline.bootstrap)
         check_outcomes(found, expected)
         check_summaries(summaries, expected)
-        files = check_files(pipeline.data_dir, found)
         copies = sum(map(len, found.values())) - len(found)
-        print(f"{len(found)} outcomes, {copies} copies, {files} files")
+        print(f"{len(found)} outcomes, {copies} copies")
     for fault, times in FAULTS.items():
         assert chaos.timeline.count(fault) >= times
+    return found
 
 
 async def _inject_faults_while_publishing(
