@@ -211,9 +211,13 @@ CONSOLES = 4
 CHANGES_OF_CONSOLE = 30
 
 
-async def publish_steadily(pipeline: PipelineProcess, published: list[str]) -> None:
-    """Publish requests that are rejected at once, and add their ids, until cancelled."""
+async def publish_steadily(
+    pipeline: PipelineProcess, published: list[str], enough: asyncio.Event
+) -> None:
+    """Publish requests that are rejected at once, and add their ids."""
     for number in itertools.count():
+        if enough.is_set():
+            return
         await pipeline.publish({"id": f"r{number}", "url": "https://example.com/x"})
         published.append(f"r{number}")
         await asyncio.sleep(0.03)
@@ -239,6 +243,7 @@ async def until_more(found: dict[str, str], count: int) -> None:
 async def test_event_stream_goes_on_without_a_gap_after_kills(tmp_path: Path) -> None:
     found: dict[str, str] = {}
     published: list[str] = []
+    enough = asyncio.Event()
     async with PipelineProcess(tmp_path) as pipeline:
         await pipeline.start_worker("all")
         last_id = ""
@@ -250,13 +255,13 @@ async def test_event_stream_goes_on_without_a_gap_after_kills(tmp_path: Path) ->
                     await clients.enter_async_context(session)
                     stream = await clients.enter_async_context(opened(session, last_id))
                     publishing = publishing or asyncio.create_task(
-                        publish_steadily(pipeline, published)
+                        publish_steadily(pipeline, published, enough)
                     )
                     collecting = asyncio.create_task(collect(stream, found))
                     await until_more(found, (number + 1) * CHANGES_OF_CONSOLE)
                     if number == CONSOLES - 1:
-                        publishing.cancel()
-                        await asyncio.gather(publishing, return_exceptions=True)
+                        enough.set()
+                        await publishing
                         await until_more(found, len(published))
                 await collecting
             last_id = stream.last_id
