@@ -42,7 +42,7 @@ async def test_pages_forms_and_login_work_below_a_path(
         (cookie,) = await opened.context.cookies()
         assert (cookie.get("path"), cookie.get("httpOnly")) == ("/a/b", True)
 
-        await opened.get_by_role("link", name="Submit").click()
+        await opened.get_by_role("link", name="Submit", exact=True).click()
         await opened.get_by_role("textbox", name="Links").fill(page(video_id("deleted")))
         await opened.get_by_role("button", name="Submit").click()
         await expect(opened.get_by_text("Received (UTC)")).to_be_visible(timeout=SOON_MILLISECONDS)
