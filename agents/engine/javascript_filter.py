@@ -4,26 +4,19 @@ Unlike that of the media process it names what is forbidden: a JavaScript engine
 calls, other ones in each release.
 """
 
-import errno
-from typing import NamedTuple
+from agents.confinement.seccomp import (
+    ALLOW,
+    REFUSE,
+    Instruction,
+    Syscall,
+    first_argument_zero,
+    prologue,
+    threads_only,
+    verdicts,
+)
 
-ALLOW = 0x7FFF0000
-REFUSE = 0x00050000 | errno.EPERM
-MISSING = 0x00050000 | errno.ENOSYS
-KILL = 0x80000000
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # linux/bpf_common.h
-NUMBER_OFFSET, MACHINE_OFFSET, FIRST_ARGUMENT_OFFSET = 0, 4, 16  # struct seccomp_data
-CLONE_THREAD = 0x10000  # linux/sched.h
-X32 = 0x40000000
-"""Bit of the numbers of x86-64's second table, which would bypass the list."""
-
-
-class Syscall(NamedTuple):
-    """Numbers of a system call, None where it does not exist; sources as in the media process."""
-
-    x86_64: int
-    aarch64: int | None
-
+PRLIMIT = Syscall(302, 261)
+"""Allowed for process 0, the calling one, whose limits libc reads by it."""
 
 FORBIDDEN = {
     "socket": Syscall(41, 198),
@@ -108,51 +101,10 @@ files, and interfaces of the kernel with a history of holes. `socketpair` stays:
 ends in the same process. Without `tgkill`, libc's ``abort`` ends by an invalid instruction."""
 
 
-class Machine(NamedTuple):
-    """An architecture: audit constant (linux/audit.h), and its numbers of system calls."""
-
-    audit: int
-    clone: int
-    prlimit: int
-    forbidden: tuple[int, ...]
-
-
-CLONE3 = 435
-"""Number on both; its flags are in memory, which a filter cannot read. libc falls back to clone."""
-
-MACHINES = {
-    "x86_64": Machine(0xC000003E, 56, 302, tuple(each.x86_64 for each in FORBIDDEN.values())),
-    "aarch64": Machine(
-        0xC00000B7, 220, 261, tuple(each.aarch64 for each in FORBIDDEN.values() if each.aarch64)
-    ),
-}
-
-
-def build_filter(machine: Machine) -> list[tuple[int, int, int, int]]:
-    """Return the BPF program: code, jumps if true and if false, operand of each instruction."""
-    count = len(machine.forbidden)
-    checks = [(EQUAL, count - index, 0, number) for index, number in enumerate(machine.forbidden)]
+def build_filter(architecture: str) -> list[Instruction]:
     return [
-        (LOAD, 0, 0, MACHINE_OFFSET),
-        (EQUAL, 1, 0, machine.audit),
-        (RETURN, 0, 0, KILL),
-        (LOAD, 0, 0, NUMBER_OFFSET),
-        (AT_LEAST, 0, 1, X32),
-        (RETURN, 0, 0, REFUSE),
-        (EQUAL, 0, 1, CLONE3),
-        (RETURN, 0, 0, MISSING),
-        (EQUAL, 0, 4, machine.clone),
-        (LOAD, 0, 0, FIRST_ARGUMENT_OFFSET),
-        (ANY_BIT, 0, 1, CLONE_THREAD),
-        (RETURN, 0, 0, ALLOW),
-        (RETURN, 0, 0, REFUSE),
-        # Zero is the calling process, whose limits libc reads by the same call.
-        (EQUAL, 0, 4, machine.prlimit),
-        (LOAD, 0, 0, FIRST_ARGUMENT_OFFSET),
-        (EQUAL, 0, 1, 0),
-        (RETURN, 0, 0, ALLOW),
-        (RETURN, 0, 0, REFUSE),
-        *checks,
-        (RETURN, 0, 0, ALLOW),
-        (RETURN, 0, 0, REFUSE),
+        *prologue(architecture),
+        *threads_only(architecture),
+        *first_argument_zero(PRLIMIT, architecture),
+        *verdicts(FORBIDDEN.values(), architecture, listed=REFUSE, others=ALLOW),
     ]

@@ -12,10 +12,10 @@ import resource
 import signal
 import sys
 
-from agents.engine.file_access import restrict_files
-from agents.engine.javascript_filter import MACHINES, build_filter
+from agents.confinement.landlock import restrict_files
+from agents.confinement.seccomp import install_filter
+from agents.engine.javascript_filter import build_filter
 from agents.engine.limits import die_with_parent, forbid_core_dumps, limit_memory
-from agents.media.confinement import install_filter
 
 MEMORY_BYTES_MAX = 2**30
 """Private memory. V8 reserves 512 MB of it for machine code; a player of 2 MB needs 280 MB."""
@@ -72,7 +72,7 @@ def main(parent: int, deno: str) -> None:
     # A write beyond the limit fails, instead of a signal.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     os.chdir("/")
-    if not install_filter(build_filter(MACHINES[platform.machine()])):
+    if not install_filter(build_filter(platform.machine())):
         sys.exit("the sandbox is not supported: the kernel has no seccomp")
     restrict_files((os.path.realpath(deno), *READABLE))
     os.execve(deno, [deno, "run", *OPTIONS, "-"], ENVIRONMENT)  # noqa: S606 - the installed Deno

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from agents.engine.javascript_filter import MACHINES
+from agents.confinement.seccomp import ARCHITECTURES
 
 DENO_MINIMUM = (2, 3, 0)
 """Oldest Deno that yt-dlp supports."""
@@ -164,7 +164,7 @@ _Problem = tuple[str, str]
 
 
 def _machine_problem() -> _Problem | None:
-    if platform.machine() in MACHINES:
+    if platform.machine() in ARCHITECTURES:
         return None
     return f"its sandbox does not support {platform.machine()}", ""
 

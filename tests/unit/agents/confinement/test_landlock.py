@@ -6,8 +6,8 @@ import pytest
 
 TRY = """
 import os, sys
-from agents.engine.file_access import restrict_files
-from agents.media.confinement import install_filter
+from agents.confinement.landlock import restrict_files
+from agents.confinement.seccomp import install_filter
 install_filter([(0x06, 0, 0, 0x7FFF0000)])
 if not restrict_files((sys.argv[1], "/no/such/folder")):
     sys.exit("no Landlock")
