@@ -1,8 +1,9 @@
-"""Stored files of which only the post is known, as those that yt-dlp downloaded. Pure.
+"""Reuse of adopted files, of which the post is known and not the format. Pure.
 
-They were adopted by ``clipmill files adopt``. Such a file takes the place of the selected one when
-it is what the request asks for: of the size that would be downloaded, or for the best quality a
-larger one, and of the container and codec that the request names.
+``clipmill files adopt`` stores them, such as files that yt-dlp downloaded. An adopted file takes
+the place of the selected one when it is what the request asks for: of the size that would be
+downloaded, or for the best quality a larger one, and of the container and codec that the request
+names.
 """
 
 from pathlib import PurePosixPath

@@ -229,7 +229,7 @@ def sweep_files(context: StageContext) -> None:
 
     def sweep() -> Iterator[Sequence[Effect]]:
         for keys in keys_to_evict(table.slices, time.time(), ROWS_BYTES_MAX):
-            # Few are beyond the limit of bytes, and not told apart.
+            # Evictions by the byte limit are rare, and counted as expiries.
             series(CACHE_EVICTIONS, STAGE, TABLE, "ttl").inc(len(keys))
             yield tombstones(TABLE, keys)
 

@@ -16,7 +16,7 @@ from agents.download.bounded_gather import gather_bounded
 from agents.storage import Storage
 from agents.storage.path_layout import layouts_of, path_of_uri, read_path
 from agents.storage.requesters import requester_id, requesters_by_post
-from agents.storage.retention import CAUSES, Limit, Removal, RetentionPlan, RetentionRules
+from agents.storage.retention import CAUSES, Removal, RetentionLimit, RetentionPlan, RetentionRules
 from schemas.errors import ClipmillError
 from streams.observability.metrics import (
     FILES_REMOVED,
@@ -157,6 +157,8 @@ def rules_of(settings: RetentionSettings) -> RetentionRules:
     )
 
 
-def _limit(settings: RetentionSettings | RetentionLimits) -> Limit:
+def _limit(settings: RetentionSettings | RetentionLimits) -> RetentionLimit:
     days = settings.days
-    return Limit(seconds=None if days is None else days * DAY_SECONDS, bytes=settings.bytes)
+    return RetentionLimit(
+        seconds=None if days is None else days * DAY_SECONDS, bytes=settings.bytes
+    )

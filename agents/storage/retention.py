@@ -22,8 +22,8 @@ ALL: Scope = ("all", "")
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
-class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """Limit of some files.
+class RetentionLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of some files.
 
     Attributes:
         seconds: age from which a file is removed; None: any age is kept.
@@ -47,16 +47,16 @@ class RetentionRules(msgspec.Struct, frozen=True, kw_only=True):
         requesters: of the files of posts that a requester has requested.
     """
 
-    all: Limit = Limit()
-    platforms: Mapping[str, Limit] = {}
-    requesters: Mapping[str, Limit] = {}
+    all: RetentionLimit = RetentionLimit()
+    platforms: Mapping[str, RetentionLimit] = {}
+    requesters: Mapping[str, RetentionLimit] = {}
 
     def seconds_of(self, platform: str | None, requesters: Iterable[str]) -> float:
         named = [self.requesters[each].seconds for each in requesters if each in self.requesters]
         known = [each for each in named if each is not None]
         if known:
             return max(known)
-        general = self.platforms.get(platform or "", Limit()).seconds
+        general = self.platforms.get(platform or "", RetentionLimit()).seconds
         general = self.all.seconds if general is None else general
         return math.inf if general is None else general
 

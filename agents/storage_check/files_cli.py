@@ -11,7 +11,7 @@ import msgspec
 from agents.access.storage import open_storage
 from agents.platforms import Platforms
 from agents.storage import PublishedFile
-from agents.storage.retention import Limit, RetentionPlan, RetentionRules
+from agents.storage.retention import RetentionLimit, RetentionPlan, RetentionRules
 from agents.storage.withheld_posts import withheld_keys
 from agents.storage_check.adoption.cli import adopt
 from agents.storage_check.file_check import FileState, VerifiedFile, verify_files
@@ -130,7 +130,7 @@ async def _remove_files_of(
 async def _remove(
     settings: Settings, before: float | None, keep_bytes: int | None, *, dry_run: bool
 ) -> list[PublishedFile]:
-    limit = Limit(seconds=None if before is None else 0.0, bytes=keep_bytes)
+    limit = RetentionLimit(seconds=None if before is None else 0.0, bytes=keep_bytes)
     plan = RetentionPlan(RetentionRules(all=limit), before or 0.0)
     async with open_storage(settings) as storage:
         async for each in storage.files():

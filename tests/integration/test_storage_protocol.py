@@ -28,7 +28,7 @@ from agents.storage.requesters import record_requester, requesters_by_post
 from agents.storage.withheld_posts import find_withheld
 from agents.storage.workspaces import Workspaces
 from agents.storage_check.adoption.adopter import CandidateAdopter
-from agents.storage_check.adoption.candidates import Candidate
+from agents.storage_check.adoption.candidates import IdentifiedFile
 from agents.storage_check.adoption.placement import Placement
 from agents.storage_check.adoption.report import AdoptionState
 from agents.storage_check.file_check import FileState, verify_files
@@ -439,7 +439,7 @@ async def test_adopted_file_is_stored_once(
     states = []
     for _ in range(2):
         path.write_bytes(content)
-        candidate = Candidate(
+        candidate = IdentifiedFile(
             path=path,
             status=path.stat(),
             ids=FileIds("tiktok", "7", ADOPTED),

@@ -17,7 +17,7 @@ from agents.storage.names import ADOPTED
 from agents.storage.path_layout import path_of_uri
 from agents.storage.withheld_posts import release
 from agents.storage.writing import digest_of
-from agents.storage_check.adoption.candidates import Candidate
+from agents.storage_check.adoption.candidates import IdentifiedFile
 from agents.storage_check.adoption.placement import Placement, place
 from agents.storage_check.adoption.report import AdoptionResult, AdoptionState, RefusedError
 from schemas.errors import ClipmillError, ErrorCode
@@ -42,7 +42,7 @@ class CandidateAdopter:
         self._placement = placement
         self._keep_free_bytes = keep_free_bytes
 
-    async def adopt(self, candidate: Candidate, *, dry_run: bool) -> AdoptionResult:
+    async def adopt(self, candidate: IdentifiedFile, *, dry_run: bool) -> AdoptionResult:
         """Adopt a file, unless it is stored already.
 
         Killed at any moment, the file is where it was, in the storage, or both; its workspace is
@@ -63,7 +63,7 @@ class CandidateAdopter:
             await run_on_disk(put, directory)
             return await self._publish(path, candidate)
 
-    async def _publish(self, path: Path, candidate: Candidate) -> AdoptionResult:
+    async def _publish(self, path: Path, candidate: IdentifiedFile) -> AdoptionResult:
         for format_id in _possible_formats(candidate.ids.format_id):
             linked = await self._find(candidate, format_id)
             if linked is not None and await asyncio.to_thread(_is_same, path, linked):
@@ -89,20 +89,22 @@ class CandidateAdopter:
         )
         return await self._finish(candidate, AdoptionState.ADOPTED, uri)
 
-    async def _find(self, candidate: Candidate, format_id: str) -> PublishedFile | None:
+    async def _find(self, candidate: IdentifiedFile, format_id: str) -> PublishedFile | None:
         ids = candidate.ids
         return await self._storage.find(
             platform=ids.platform, video_id=ids.video_id, format_id=format_id
         )
 
-    async def _finish(self, candidate: Candidate, state: AdoptionState, uri: str) -> AdoptionResult:
+    async def _finish(
+        self, candidate: IdentifiedFile, state: AdoptionState, uri: str
+    ) -> AdoptionResult:
         await release(self._storage.records, candidate.ids.platform, candidate.ids.video_id)
         if self._placement == "move":
             remove = partial(_remove_unchanged, candidate)
             await run_on_disk(remove, candidate.path.parent)
         return _result(candidate, state, uri)
 
-    async def _examine(self, path: Path, candidate: Candidate) -> MediaFacts:
+    async def _examine(self, path: Path, candidate: IdentifiedFile) -> MediaFacts:
         """Probe a file.
 
         Raises:
@@ -120,7 +122,7 @@ class CandidateAdopter:
             raise RefusedError(f"it is damaged: {mismatch}")
         return facts
 
-    async def _space_check(self, candidate: Candidate) -> Callable[[], None]:
+    async def _space_check(self, candidate: IdentifiedFile) -> Callable[[], None]:
         free = await self._storage.free_bytes()
 
         def check() -> None:
@@ -165,7 +167,9 @@ def _is_same(path: Path, found: PublishedFile) -> bool:
         return False
 
 
-def _result(candidate: Candidate, state: AdoptionState, uri: str | None = None) -> AdoptionResult:
+def _result(
+    candidate: IdentifiedFile, state: AdoptionState, uri: str | None = None
+) -> AdoptionResult:
     return AdoptionResult(
         path=str(candidate.path),
         state=state,
@@ -175,7 +179,7 @@ def _result(candidate: Candidate, state: AdoptionState, uri: str | None = None) 
     )
 
 
-def _remove_unchanged(candidate: Candidate) -> None:
+def _remove_unchanged(candidate: IdentifiedFile) -> None:
     """Remove a file from its folder, unless it was replaced or written to meanwhile."""
     with suppress(FileNotFoundError):
         before, now = candidate.status, candidate.path.lstat()

@@ -30,7 +30,7 @@ class FolderError(Exception):
     """A folder cannot be listed."""
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+class IdentifiedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file whose post is known.
 
     Attributes:
@@ -72,7 +72,7 @@ class PostFinder:
         self._archived = archived
         self._bytes_max = bytes_max
 
-    def find(self, path: Path) -> Candidate:
+    def find(self, path: Path) -> IdentifiedFile:
         """Return a file with its post.
 
         Raises:
@@ -87,7 +87,7 @@ class PostFinder:
             file_stem(ids)
         except ClipmillError as error:
             raise RefusedError(error.message) from None
-        return Candidate(path=path, status=status, ids=ids, details=details)
+        return IdentifiedFile(path=path, status=status, ids=ids, details=details)
 
     def _check(self, path: Path) -> os.stat_result:
         try:

@@ -15,7 +15,7 @@ from agents.storage import Storage
 from agents.storage.path_layout import layouts_of, path_of_uri, read_path
 from agents.storage.withheld_posts import withheld_keys, withhold
 from agents.storage_check.adoption.adopter import CandidateAdopter
-from agents.storage_check.adoption.candidates import Candidate, PostFinder, list_files
+from agents.storage_check.adoption.candidates import IdentifiedFile, PostFinder, list_files
 from agents.storage_check.adoption.placement import Placement
 from agents.storage_check.adoption.report import AdoptionResult, AdoptionState, RefusedError
 from agents.storage_check.adoption.ytdlp_files import (
@@ -112,7 +112,7 @@ class FolderAdopter:
 
     async def _adopt_batch(self, paths: Iterable[Path]) -> list[AdoptionResult]:
         """Adopt files; those of one post one after the other."""
-        slots, by_post = asyncio.Semaphore(CONCURRENCY), dict[str, list[Candidate]]()
+        slots, by_post = asyncio.Semaphore(CONCURRENCY), dict[str, list[IdentifiedFile]]()
         results: list[AdoptionResult] = []
         for path in paths:
             try:
@@ -122,7 +122,7 @@ class FolderAdopter:
             else:
                 by_post.setdefault(f"{found.ids.platform}:{found.ids.video_id}", []).append(found)
 
-        async def adopt(candidates: Sequence[Candidate]) -> None:
+        async def adopt(candidates: Sequence[IdentifiedFile]) -> None:
             async with slots:
                 results.extend([await self._adopt(each) for each in candidates])
 
@@ -134,7 +134,7 @@ class FolderAdopter:
             raise failures.exceptions[0] from None
         return results
 
-    async def _adopt(self, candidate: Candidate) -> AdoptionResult:
+    async def _adopt(self, candidate: IdentifiedFile) -> AdoptionResult:
         try:
             return await self._files.adopt(candidate, dry_run=self._plan.dry_run)
         except RefusedError as error:

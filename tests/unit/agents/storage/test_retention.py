@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agents.storage import PublishedFile
-from agents.storage.retention import Limit, RetentionPlan, RetentionRules
+from agents.storage.retention import RetentionLimit, RetentionPlan, RetentionRules
 
 DAY = 86_400.0
 
@@ -20,7 +20,7 @@ def file(number: int, day: float, size: int = 10) -> PublishedFile:
 def files_to_remove(
     files: Iterable[PublishedFile], *, before: float | None, keep_bytes: int | None
 ) -> list[PublishedFile]:
-    limit = Limit(seconds=None if before is None else 0.0, bytes=keep_bytes)
+    limit = RetentionLimit(seconds=None if before is None else 0.0, bytes=keep_bytes)
     plan = RetentionPlan(RetentionRules(all=limit), before or 0.0)
     for each in files:
         plan.add(each)
@@ -79,7 +79,7 @@ def removed_by(plan: RetentionPlan) -> list[tuple[str, str]]:
     return [(it.file.uri.rpartition("/")[2], it.cause) for it in plan.removals()]
 
 
-LONG, SHORT = Limit(seconds=365 * DAY), Limit(seconds=DAY)
+LONG, SHORT = RetentionLimit(seconds=365 * DAY), RetentionLimit(seconds=DAY)
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ LONG, SHORT = Limit(seconds=365 * DAY), Limit(seconds=DAY)
         ({"all": SHORT, "platforms": {"x": LONG}}, (), 1),
         ({"all": SHORT, "platforms": {"tiktok": LONG}}, (), 365),
         ({"all": LONG, "platforms": {"tiktok": SHORT}}, (), 1),
-        ({"all": SHORT, "platforms": {"tiktok": Limit(bytes=1)}}, (), 1),
+        ({"all": SHORT, "platforms": {"tiktok": RetentionLimit(bytes=1)}}, (), 1),
         ({"platforms": {"tiktok": SHORT}, "requesters": {"a": LONG}}, ("a",), 365),
         ({"platforms": {"tiktok": SHORT}, "requesters": {"a": LONG}}, ("b",), 1),
         ({"requesters": {"a": LONG, "b": SHORT}}, ("b", "a"), 365),
-        ({"all": SHORT, "requesters": {"a": Limit(bytes=1)}}, ("a",), 1),
+        ({"all": SHORT, "requesters": {"a": RetentionLimit(bytes=1)}}, ("a",), 1),
     ],
 )
 def test_most_specific_age_applies(
@@ -109,9 +109,9 @@ def test_most_specific_age_applies(
 
 def test_each_group_keeps_its_bytes() -> None:
     rules = RetentionRules(
-        all=Limit(bytes=70),
-        platforms={"x": Limit(bytes=20)},
-        requesters={"a": Limit(bytes=10)},
+        all=RetentionLimit(bytes=70),
+        platforms={"x": RetentionLimit(bytes=20)},
+        requesters={"a": RetentionLimit(bytes=10)},
     )
     plan = RetentionPlan(rules, 100 * DAY)
     for number in range(4):
@@ -122,7 +122,7 @@ def test_each_group_keeps_its_bytes() -> None:
 
 
 def test_protected_files_stay_and_count() -> None:
-    rules = RetentionRules(all=Limit(seconds=1, bytes=15))
+    rules = RetentionRules(all=RetentionLimit(seconds=1, bytes=15))
     plan = RetentionPlan(rules, 100 * DAY, protected_since=2 * DAY)
     for each in FILES:
         plan.add(each)
@@ -130,7 +130,7 @@ def test_protected_files_stay_and_count() -> None:
 
 
 def test_bytes_of_a_file_with_two_names_count_once() -> None:
-    plan = RetentionPlan(RetentionRules(all=Limit(bytes=20)), 100 * DAY)
+    plan = RetentionPlan(RetentionRules(all=RetentionLimit(bytes=20)), 100 * DAY)
     for number, content in enumerate(["a", "b", "a", None]):
         plan.add(replace(file(number, number), content=content))
     # 0 and 2 share their bytes: only the removal of both frees them.
@@ -141,7 +141,7 @@ def test_removals_are_bounded_and_the_oldest() -> None:
     rng = random.Random(2)
     ages = list(range(1_000))
     rng.shuffle(ages)
-    for limit in (Limit(seconds=1), Limit(bytes=0)):
+    for limit in (RetentionLimit(seconds=1), RetentionLimit(bytes=0)):
         plan = RetentionPlan(RetentionRules(all=limit), 2_000 * DAY, files_max=10)
         for age in ages:
             plan.add(file(age, age))
