@@ -21,12 +21,19 @@ from streams.console.health.shared_states import STALE_WORKER
 from tests.unit.streams.console.consoles import HOSTILE, Console, running_console
 from tests.unit.streams.console.test_pages import Links
 
-NOW = datetime.now(UTC)
+START = datetime(2026, 11, 30, tzinfo=UTC)
+
+
+def now() -> datetime:
+    """Return the present: the console drops states by its own clock."""
+    return datetime.now(UTC)
 
 
 def state(*levels: CacheLevelState, worker: str = "a", **evictions: int) -> CacheState:
     figures = CacheFigures(name="video_info", levels=levels, evictions=evictions)
-    return CacheState(stage="extraction", worker=worker, started_at=NOW, caches=(figures,), at=NOW)
+    return CacheState(
+        stage="extraction", worker=worker, started_at=START, caches=(figures,), at=START
+    )
 
 
 def level(name: str, hits: int, misses: int, **fields: int) -> CacheLevelState:
@@ -81,7 +88,7 @@ def at(moment: datetime, name: str) -> tuple[CacheState, EngineState]:
 @pytest.mark.parametrize("path", ["caches", "engine"])
 async def test_workers_that_have_stopped_are_left_out(tmp_path: Path, path: str) -> None:
     async with running_console(tmp_path) as client:
-        add(client, *at(NOW, "runs"), *at(NOW - STALE_WORKER, "stopped"))
+        add(client, *at(now(), "runs"), *at(now() - STALE_WORKER, "stopped"))
         client.services.shared_state.put(f"{CACHE}malformed", b"{")
         client.services.shared_state.put(f"{ENGINE}malformed", b"{}")
         body = await (await client.get(f"/api/v1/{path}")).json()
@@ -92,7 +99,7 @@ async def test_workers_that_have_stopped_are_left_out(tmp_path: Path, path: str)
 async def test_page_shows_caches_by_worker_and_summed(tmp_path: Path) -> None:
     async with running_console(tmp_path) as client:
         empty = Links(await (await client.get("/caches")).text()).text
-        add(client, *at(NOW, "one"), *at(NOW, "two"))
+        add(client, *at(now(), "one"), *at(now(), "two"))
         text = Links(await (await client.get("/caches")).text()).text
     assert "No worker has published its caches yet." in empty
     assert "extraction, 2 workers" in text
@@ -103,7 +110,7 @@ async def test_page_shows_caches_by_worker_and_summed(tmp_path: Path) -> None:
 async def test_page_of_the_pipeline_shows_the_engines(tmp_path: Path) -> None:
     async with running_console(tmp_path) as client:
         without = Links(await (await client.get("/pipeline")).text()).text
-        _, engine = at(NOW, "one")
+        _, engine = at(now(), "one")
         add(client, msgspec.structs.replace(engine, processes_alive=1, impersonation=False))
         text = Links(await (await client.get("/pipeline")).text()).text
     assert "No worker runs an engine" in without
@@ -115,7 +122,7 @@ async def test_page_of_the_pipeline_shows_the_engines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", ["caches", "pipeline", "overview"])
 async def test_texts_of_workers_are_shown_as_text(tmp_path: Path, page: str) -> None:
     async with running_console(tmp_path) as client:
-        cache, engine = at(NOW + timedelta(seconds=1), HOSTILE)
+        cache, engine = at(now() + timedelta(seconds=1), HOSTILE)
         figures = CacheFigures(name=HOSTILE, levels=(CacheLevelState(level=HOSTILE),))
         add(
             client,

@@ -27,7 +27,7 @@ BREAKERS = (
         state="open",
         reason=ErrorCode.RATE_LIMIT_IP_BLOCK,
         since=NOW - timedelta(minutes=4),
-        until=NOW + timedelta(minutes=2),
+        until=NOW + timedelta(hours=2),
         openings=3,
     ),
     BreakerState(
