@@ -10,7 +10,7 @@ import itertools
 import math
 import time
 from bisect import insort
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from agents.resilience.token_bucket import (
@@ -99,7 +99,7 @@ class FairRateLimiter:
         bucket, rate = self._refill()
         passes = requeued or rank > self._reserved_rank
         reserved = 0.0 if passes else bucket.reserved
-        ahead = max(_total_requests(each for each in self._queue if each.rank >= rank), reserved)
+        ahead = max(sum(each.requests for each in self._queue if each.rank >= rank), reserved)
         return not self._exceeds_max_wait(seconds_until(bucket, rate, ahead + 1))
 
     @asynccontextmanager
@@ -153,7 +153,7 @@ class FairRateLimiter:
 
     def _wait_seconds(self, ticket: _Ticket) -> float:
         ahead = self._queue[: self._queue.index(ticket)]
-        return seconds_until(*self._refill(), _total_requests(ahead) + 1)
+        return seconds_until(*self._refill(), sum(each.requests for each in ahead) + 1)
 
     def _exceeds_max_wait(self, seconds: float) -> bool:
         # A rate of 0 means that this worker owns no partition: the new owner does the work.
@@ -191,7 +191,3 @@ class FairRateLimiter:
         rate = self._rate()
         self._bucket = refilled(self._bucket, rate, self._clock())
         return self._bucket, rate
-
-
-def _total_requests(tickets: Iterable[_Ticket]) -> float:
-    return sum(ticket.requests for ticket in tickets)
