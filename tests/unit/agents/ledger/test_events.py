@@ -1,6 +1,6 @@
 import pytest
 
-from agents.ledger.batch_records import introduce_batch, parse_member_id
+from agents.ledger.events import introduce_batch, parse_member_id
 from schemas.audit import AuditRecord
 from streams.topics import AUDIT
 from tests.unit.agents.builders import body_of, header, member_job
