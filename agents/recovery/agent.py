@@ -18,12 +18,12 @@ from agents.pipeline.failures import as_bug, on_unreadable
 from agents.recovery.context import Accounts, breaker_of, options_of
 from agents.recovery.decide import decide
 from agents.recovery.decisions import (
+    Backoff,
     Change,
     DeadLetter,
     Decision,
     Fail,
     Park,
-    Retry,
     job_after,
     strategy_of,
     with_bounded_due,
@@ -172,7 +172,7 @@ def _apply(
 ) -> Sequence[Effect]:
     job = job_after(failure, decision, now)
     match decision:
-        case Retry() | Park() | Change():
+        case Backoff() | Park() | Change():
             retry = _event_of_retry(decision, event, job)
             _count_attempt(decision, failure, job)
             return [
@@ -205,7 +205,7 @@ def _event_of_retry(decision: Decision, event: Event, job: Job) -> Event:
 
 
 def _republish(
-    event: Event, decision: Retry | Park | Change, failure: Failure, now: datetime, cause: str
+    event: Event, decision: Backoff | Park | Change, failure: Failure, now: datetime, cause: str
 ) -> Effect:
     """Return the event for the topic of its step, through a delay topic unless it is due."""
     code = failure.error.error_type
@@ -217,7 +217,7 @@ def _republish(
     return delay_event(event, NAME, cause, decision.due, topic)
 
 
-def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: str) -> Effect:
+def _report(decision: Backoff | Park | Change, failure: Failure, job: Job, cause: str) -> Effect:
     detail = {
         "code": str(failure.error.error_type),
         "due": decision.due.isoformat(),

@@ -16,6 +16,7 @@ from agents.recovery.backoff import (
 )
 from agents.recovery.decisions import (
     NO_OPTIONS,
+    Backoff,
     Change,
     DeadLetter,
     Decision,
@@ -23,7 +24,6 @@ from agents.recovery.decisions import (
     Park,
     RecoveryAction,
     RecoveryOptions,
-    Retry,
 )
 from agents.recovery.retry_policy import POLICIES, RetryPolicy
 from agents.recovery.strategies import other_egresses, propose
@@ -184,7 +184,7 @@ def _retry_later(case: _Case) -> Decision:
         return _give_up(case)
     due = case.due(max(seconds, budget_seconds(case.breaker, case.now, case.uniform)))
     action = _first_action(case, case.policy.on_repeat) if used else None
-    return Retry(due=due) if action is None else _change(action, due, counted=True)
+    return Backoff(due=due) if action is None else _change(action, due, counted=True)
 
 
 def _jittered_wait(case: _Case, number: int) -> float:

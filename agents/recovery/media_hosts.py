@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from agents.pipeline.unknown_hosts import unknown_hosts
-from agents.recovery.decisions import Decision, Park, Retry
+from agents.recovery.decisions import Backoff, Decision, Park
 from schemas.codec import encode
 from schemas.failure import Failure
 from schemas.signals import MEDIA_HOST, MediaHostWait
@@ -40,7 +40,7 @@ class MediaHostRecorder:
         self, failure: Failure, platform: str, decision: Decision, now: datetime
     ) -> list[Outgoing]:
         """Return the states of a failed video that will be tried again."""
-        if not isinstance(decision, Retry | Park) or not failure.subject:
+        if not isinstance(decision, Backoff | Park) or not failure.subject:
             return []
         until = decision.due + timedelta(seconds=ATTEMPT_SECONDS)
         states = (

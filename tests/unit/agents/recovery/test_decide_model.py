@@ -12,13 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agents.recovery.decide import decide
 from agents.recovery.decisions import (
+    Backoff,
     Change,
     DeadLetter,
     Decision,
     Fail,
     Park,
     RecoveryOptions,
-    Retry,
     job_after,
 )
 from agents.recovery.retry_policy import POLICIES
@@ -126,7 +126,7 @@ class JobMachine(RuleBasedStateMachine):
         assert decision == again, "the same failure, the same decision"
         after = job_after(failure, decision, self.now)
         match decision:
-            case Retry() | Park() | Change():
+            case Backoff() | Park() | Change():
                 self._check_due(decision.due)
                 self._check_progress(decision, after)
                 self.job, self.now = after, decision.due
