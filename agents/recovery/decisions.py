@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from agents.recovery.backoff import due_after
+from agents.recovery.retry_policy import due_after
 from schemas.codec import Moment
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
