@@ -8,7 +8,7 @@ import pytest
 
 from agents.access.gate import installed_plugins
 from agents.access.performance import PerformanceMonitor
-from agents.commands.command_parsing import reject
+from agents.commands.agent import reject
 from agents.ledger.duplicates import DropReason, DuplicateReports
 from agents.ledger.events import ResultHeader, measure
 from agents.plugins import Trouble
