@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.accounts.json_export import read_export
-from agents.accounts.netscape import format_line, parse_line
+from agents.accounts.cookie_formats import format_line, parse_line, read_export
 from schemas.video import Cookie
 from tests.unit.agents.accounts.sessions import LATER, SECRET, cookie
 

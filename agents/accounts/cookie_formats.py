@@ -1,14 +1,18 @@
-"""Parses and formats lines of Netscape's cookie file format. Pure.
+"""Formats of cookies on disk: lines of Netscape's cookie file format, and JSON exports. Pure.
 
 The format: https://curl.se/docs/http-cookies.html#cookie-file-format. Add-ons and editors write it
 with an extra column, without its last tab, or with spaces. The parser accepts all of these; the
-formatter writes what yt-dlp and Python's `http.cookiejar` read. Values are secrets: no message
-holds any.
+formatter writes what yt-dlp and Python's `http.cookiejar` read.
+
+A JSON export (Cookie-Editor, EditThisCookie, Selenium, Playwright) is an array of cookies, or an
+object with an array ``cookies`` (Playwright's storage state). The first write converts such a file
+to Netscape's format. Values are secrets: no message holds any.
 """
 
 import math
 import re
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -195,3 +199,63 @@ def expiry_of(expiry: str | float) -> float | None:
     if seconds >= MILLISECONDS_FROM:
         seconds /= 1_000.0
     return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
+_EXPIRY_NAMES = ("expirationDate", "expires", "expiry")
+"""Field names of Cookie-Editor and EditThisCookie, of Playwright, of Selenium."""
+
+_WHITESPACE = re.compile(r"\s+")
+
+
+def read_export(text: str) -> list[CookieLine] | None:
+    """Return one line for each cookie of an export; None when the text is no export."""
+    try:
+        found = msgspec.json.decode(text.strip(f"{PADDING}\r\n"))
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        return None
+    if isinstance(found, dict):
+        found = found.get("cookies", [found])
+    if not isinstance(found, list):
+        return None
+    return [_exported_line(number, entry) for number, entry in enumerate(found, start=1)]
+
+
+def _exported_line(number: int, entry: Any) -> CookieLine:
+    text = _WHITESPACE.sub(" ", msgspec.json.encode(entry).decode())
+    cookie, issue = _exported_cookie(entry)
+    if cookie is None:
+        return CookieLine(number, text, issue=issue, is_exact=False)
+    http_only = entry.get("httpOnly") is True
+    return CookieLine(number, text, cookie, http_only, is_exact=False)
+
+
+def _exported_cookie(entry: Any) -> tuple[Cookie | None, str | None]:
+    if not isinstance(entry, dict):
+        return None, "is not an object"
+    for field in ("name", "value", "domain"):
+        if not isinstance(entry.get(field), str):
+            return None, f"has no {field}"
+    domain = entry["domain"].strip()
+    dot = "." if entry.get("hostOnly") is False and not domain.startswith(".") else ""
+    path = entry.get("path")
+    cookie = Cookie(
+        name=entry["name"].strip(" "),
+        value=entry["value"].strip(" "),
+        domain=f"{dot}{domain}",
+        path=path if isinstance(path, str) and path else "/",
+        secure=entry.get("secure") is True,
+        expires_at=None if entry.get("session") is True else _exported_expiry(entry),
+    )
+    return (
+        (cookie, None)
+        if is_writable(cookie)
+        else (None, "has a character that is not allowed in a cookie")
+    )
+
+
+def _exported_expiry(entry: dict[str, Any]) -> float | None:
+    for name in _EXPIRY_NAMES:
+        found = entry.get(name)
+        if isinstance(found, int | float | str):
+            return expiry_of(found)
+    return None
