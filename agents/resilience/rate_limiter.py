@@ -12,6 +12,7 @@ import time
 from bisect import insort
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
 from agents.resilience.token_bucket import (
     Rate,
@@ -42,16 +43,14 @@ class RateLimitExceededError(Exception):
         self.seconds = seconds
 
 
+@dataclass(slots=True, eq=False)
 class _Ticket:
     """A caller in the queue."""
 
-    __slots__ = ("number", "rank", "requests", "since")
-
-    def __init__(self, since: float, requests: float, rank: float, number: int) -> None:
-        self.since = since
-        self.requests = requests
-        self.rank = rank
-        self.number = number
+    since: float
+    requests: float
+    rank: float
+    number: int
 
 
 def _queue_order(ticket: _Ticket) -> tuple[float, int]:
