@@ -13,9 +13,8 @@ from agents.media.facts import MUXERS, FilePart, MediaFacts, Streams, TrackFile
 from agents.network.answers import too_large_together
 from agents.network.download import Fetched, FetchLimits
 from agents.storage.names import THUMBNAIL_SUFFIX
-from schemas.events import SelectedVideo
+from schemas.events import Progress, SelectedVideo
 from schemas.job import Job
-from schemas.progress import Progress
 from schemas.video import DEFAULT_CONTAINER, MediaSource, SelectedSource, VideoFormat
 from streams.settings import Settings
 

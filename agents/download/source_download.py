@@ -19,7 +19,7 @@ from agents.pipeline.events import report_progress
 from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ClipmillError, ErrorCode, Job
-from schemas.progress import Progress
+from schemas.events import Progress
 from schemas.subtitles import SubtitleSource
 from schemas.video import MediaSource, VideoFormat
 from streams import StageContext

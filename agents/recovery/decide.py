@@ -30,7 +30,7 @@ from agents.recovery.retry_policy import (
 from agents.recovery.strategies import other_egresses, propose
 from agents.resilience.breaker_rules import FAILURES
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.job import Attempt, Strategy
 from schemas.signals import BreakerState
 

@@ -9,7 +9,7 @@ from agents.recovery.retry_policy import due_after
 from schemas.codec import Moment
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.job import Attempt, Job, Strategy
 from schemas.video import VideoFormat
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from agents.pipeline.unknown_hosts import unknown_hosts
 from agents.recovery.decisions import Backoff, Decision, Park
 from schemas.codec import encode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.signals import MEDIA_HOST, MediaHostWait
 from streams.envelope import seal
 from streams.media_host_waits import MediaHostWaits

@@ -22,10 +22,8 @@ from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt
 from schemas.codec import decode, encode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
-from schemas.failure import Failure
+from schemas.events import Failure, Progress, SelectedVideo
 from schemas.files import StoredFile
-from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired
 from schemas.signals import (

@@ -24,9 +24,8 @@ from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.codec import decode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
+from schemas.events import Progress, SelectedVideo
 from schemas.files import StoredFile
-from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Completed
 from schemas.video import MediaSource, SelectedSource, VideoFormat

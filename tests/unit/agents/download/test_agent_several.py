@@ -21,9 +21,8 @@ from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt
 from schemas.codec import decode, encode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
+from schemas.events import Progress, SelectedVideo
 from schemas.files import StoredFile
-from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired
 from schemas.signals import BREAKER, BreakerState, CancelSignal, RefreshSignal

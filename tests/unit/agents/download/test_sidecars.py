@@ -21,10 +21,9 @@ from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
+from schemas.events import Progress, SelectedVideo
 from schemas.files import Sidecar, StoredFile
 from schemas.path_template import parse_template
-from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Completed
 from schemas.subtitles import SubtitleSource

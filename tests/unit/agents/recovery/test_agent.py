@@ -15,8 +15,7 @@ from agents.recovery.retry_policy import POLICIES
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.errors import ErrorCode
-from schemas.events import PendingLink, SelectedVideo, ValidatedVideo
-from schemas.failure import FailedRecord, Failure
+from schemas.events import FailedRecord, Failure, PendingLink, SelectedVideo, ValidatedVideo
 from schemas.job import Attempt, Parking
 from schemas.results import Cancelled, Expired, Failed, Rejected
 from schemas.signals import BreakerState

@@ -18,7 +18,7 @@ from agents.recovery.decisions import (
 from agents.recovery.retry_policy import HOUR, POLICIES, RetryPolicy
 from agents.resilience.breaker_rules import FAILURES
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.request import Options
 from schemas.signals import BreakerState
 from tests.unit.agents.builders import WRITTEN_AT

@@ -23,7 +23,7 @@ from agents.recovery.decisions import (
 )
 from agents.recovery.retry_policy import POLICIES
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.job import Job
 from schemas.request import Options
 from schemas.signals import BreakerState

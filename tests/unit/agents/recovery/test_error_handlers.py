@@ -10,7 +10,7 @@ from agents.recovery.decisions import Backoff, Change, DeadLetter, Fail, JobPatc
 from agents.recovery.error_handlers import GROUP, TIMEOUT_SECONDS, ErrorHandler, ErrorHandlers
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from tests.unit.agents.recovery.cases import NOW, extraction_failure
 
 DNS = ErrorCode.NETWORK_DNS

@@ -8,7 +8,7 @@ from agents.recovery.decisions import Backoff, Change, Decision, Fail, JobPatch,
 from agents.recovery.media_hosts import ATTEMPT_SECONDS, TOMBSTONES_MAX, MediaHostRecorder
 from schemas.codec import decode
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.signals import MEDIA_HOST, MediaHostWait
 from streams.media_host_waits import HOSTS_MAX, VIDEOS_MAX, MediaHostWaits
 from streams.records import Outgoing
