@@ -21,6 +21,7 @@ from schemas.path_template import (
     TemplateField,
     parse_template,
 )
+from schemas.video import VideoInfo
 
 RECORDS = ".posts"
 """Directory of the records. It is hidden, so its files are none of the published ones."""
@@ -33,6 +34,16 @@ class PostDetails(msgspec.Struct, frozen=True, kw_only=True):
     author_id: str = ""
     title: str = ""
     published_at: Moment | None = None
+
+    @classmethod
+    def of(cls, info: VideoInfo) -> Self:
+        author = info.author
+        return cls(
+            author=author.name or author.display_name or author.id or "",
+            author_id=author.id or "",
+            title=info.title,
+            published_at=info.published_at,
+        )
 
 
 class PostRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from agents.download.agent import Download
-from agents.download.file_adopter import FileAdopter
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import StoredFileIndex
 from agents.download.file_provider import FileProvider
@@ -118,7 +117,7 @@ def make_download(
         remuxer=remuxer or FakeRemuxer(),
     )
     index = StoredFileIndex(storage, context)
-    files = FileProvider(fetcher, index, FileAdopter(storage, verifier))
+    files = FileProvider(fetcher, index, storage, verifier)
     return Download(
         files,
         index,
