@@ -23,7 +23,7 @@ from agents.media.facts import (
     tag_task,
 )
 from agents.media.prober import MEMORY_BYTES
-from agents.storage.errors import map_file_errors
+from agents.storage.disk import map_file_errors
 from schemas.errors import ClipmillError, ErrorCode
 
 REMUX_SECONDS = 120.0

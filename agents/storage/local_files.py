@@ -7,7 +7,7 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from agents.storage.errors import map_file_errors
+from agents.storage.disk import map_file_errors
 from agents.storage.interface import PublishedFile
 from agents.storage.local_records import list_stem, read_record
 from agents.storage.names import FileIds, extensions_of

@@ -9,9 +9,14 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from agents.storage.disk import run_on_disk
-from agents.storage.durability import make_directories, sync_directory, sync_file
-from agents.storage.errors import map_file_errors
+from agents.storage.disk import (
+    make_directories,
+    map_file_errors,
+    run_on_disk,
+    sync_directory,
+    sync_file,
+)
+from agents.storage.interface import RECORD_BYTES_MAX
 from agents.storage.names import FileIds
 from agents.storage.post_paths import (
     PostDetails,
@@ -20,7 +25,6 @@ from agents.storage.post_paths import (
     encode_record,
     record_name,
 )
-from agents.storage.records import RECORD_BYTES_MAX
 from agents.storage.workspaces import Workspaces
 from schemas.path_template import PathTemplate
 
