@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from agents.caching.format_choice import FormatChoices
-from agents.caching.metadata import MetadataCache
-from agents.caching.upload_date import UploadDates
+from agents.caching.metadata import MetadataCache, UploadDates
 from agents.formats.subtitles import choose_subtitles, not_read
 from agents.pipeline import STEP_TOPICS, Forward, StepOutcome, bug_handler, step_handler
 from agents.pipeline.request_claims import claim_of_extracted
