@@ -40,8 +40,7 @@ from agents.media.facts import (
 )
 from agents.media.joining import join
 from agents.media.reading import read_facts
-from agents.media.remuxing import extract_audio, mux
-from agents.media.tagging import tag
+from agents.media.remuxing import extract_audio, mux, tag
 
 TASKS: dict[bytes, tuple[Callable[..., Any], bool]] = {
     PROBE: (read_facts, False),
