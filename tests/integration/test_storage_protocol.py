@@ -27,11 +27,10 @@ from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
 from agents.storage.withheld_posts import find_withheld
 from agents.storage.workspaces import Workspaces
-from agents.storage_check.adoption.adopter import CandidateAdopter
+from agents.storage_check.adoption.adopter import CandidateAdopter, Placement
 from agents.storage_check.adoption.candidates import IdentifiedFile
-from agents.storage_check.adoption.placement import Placement
 from agents.storage_check.adoption.report import AdoptionState
-from agents.storage_check.file_check import FileState, verify_files
+from agents.storage_check.files_cli import FileState, verify_files
 from agents.storage_check.removal import remove_posts
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.path_template import parse_template
