@@ -25,11 +25,9 @@ from agents.storage.names import subtitles_id
 from agents.storage.writing import digest_of
 from agents.subtitles.cues import Cue
 from agents.subtitles.reading import read_subtitles, write_subtitles
-from schemas.errors import ClipmillError, ErrorCode
-from schemas.files import StoredFile
+from schemas import ClipmillError, ErrorCode, SelectedSource, StoredFile, VideoFormat
 from schemas.redaction import redact
 from schemas.subtitles import SUBTITLE_TYPES, MissingSubtitles, SubtitleFormat, SubtitleSource
-from schemas.video import SelectedSource, VideoFormat
 from streams.observability.metrics import BYTES
 
 logger = logging.getLogger(__name__)
@@ -57,7 +55,8 @@ FAILURES_MAX = 3
 limits its rate."""
 
 OUTAGES = FAILURES - {ErrorCode.PLATFORM_CHANGED}
-"""Codes of failed downloads. A foreign host is not called, and any other answer is one."""
+"""Codes of failed downloads. ``platform.changed`` is none: a foreign host is not called, and any
+other one has answered."""
 
 REASON_CHARACTERS = 300
 

@@ -1,10 +1,10 @@
-"""Records in a directory, those of posts among them, and the search by stem."""
+"""Records in a directory, those of posts among them."""
 
 import asyncio
 import os
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -152,25 +152,3 @@ def ensure_record(
     record = PostRecord.of(template, details)
     write_file(files, record_name(ids), encode_record(record), scratch=scratch)
     return record
-
-
-def list_stem(stem: Path, extensions: Iterable[str]) -> list[Path]:
-    """Return the files that are a stem with one of the extensions.
-
-    Their folder is not listed: it may hold any number of files.
-
-    Raises:
-        OSError: the file system refuses.
-    """
-    if not _exists(str(stem.parent)):
-        return []
-    paths = (f"{stem}.{extension}" for extension in extensions)
-    return [Path(path) for path in paths if _exists(path)]
-
-
-def _exists(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
