@@ -88,18 +88,14 @@ class MetadataCache:
         key = (video.url, digest)
         page = self._store.get(key)
         if page is None:
-            page = _read(platform, video, extraction, digest)
+            sources = platform.get_media_sources(extraction)
+            info = platform.describe(video, extraction, sources)
+            subtitles = read_subtitles(extraction) if extraction.subtitles else None
+            if subtitles is not None:
+                info = replace(info, subtitles=tracks_of(subtitles))
+            page = Page(info, sources, digest, subtitles)
             self._store.set(key, page)
         return page
-
-
-def _read(platform: Platform, video: VideoRef, extraction: Extraction, digest: bytes) -> Page:
-    sources = platform.get_media_sources(extraction)
-    info = platform.describe(video, extraction, sources)
-    if not extraction.subtitles:
-        return Page(info, sources, digest)
-    subtitles = read_subtitles(extraction)
-    return Page(replace(info, subtitles=tracks_of(subtitles)), sources, digest, subtitles)
 
 
 def digest_of(extraction: Extraction) -> bytes:

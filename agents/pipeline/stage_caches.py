@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from agents.caching import format_choice, metadata, negative, row_codec, ttl_lru
+from agents.caching import format_choice, metadata, negative, ttl_lru, video_info
 from agents.caching.fail_safe_backend import CallOutcome, FailSafeBackend
 from agents.caching.format_choice import FormatChoices
 from agents.caching.interface import (
@@ -28,7 +28,6 @@ from agents.caching.metadata import MetadataCache, UploadDates
 from agents.caching.negative import NegativeCache
 from agents.caching.row_codec import FINGERPRINT_BYTES
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
-from agents.caching.video_info import NAME as VIDEO_INFO
 from agents.caching.video_info import VideoInfoCache
 from agents.pipeline.cache_states import publish_cache_states
 from schemas import encode
@@ -91,7 +90,7 @@ class StageCaches:
             invalidated_at=partial(invalidated_at, self._context.shared_state),
             fingerprint=config_fingerprint(self._context.settings),
             front=self._store(
-                VIDEO_INFO, settings.video_info_seconds, row_codec.size_of, level="front"
+                video_info.NAME, settings.video_info_seconds, video_info.size_of, level="front"
             ),
             shared=self._shared,
             rows_bytes_max=settings.table_bytes,
