@@ -9,7 +9,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from agents.media.facts import MUXERS, FilePart, MediaFacts, Streams, TrackFile
+from agents.media.protocol import MUXERS, FilePart, MediaFacts, Streams, TrackFile
 from agents.network.answers import too_large_together
 from agents.network.download import Fetched, FetchLimits
 from agents.storage.names import THUMBNAIL_SUFFIX

@@ -18,7 +18,7 @@ from agents.download.post_metadata import tags_of
 from agents.download.source_download import SourceDownloader, Workspace
 from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier, extension, stored_file
-from agents.media.facts import Streams
+from agents.media.protocol import Streams
 from agents.media.remuxer import Remux
 from agents.network.download import Fetched, media_type
 from agents.storage import FileGoneError, PostDetails, Storage

@@ -10,8 +10,8 @@ import msgspec
 from agents.media.checking import check, damaged_error, no_sound_error
 from agents.media.client import ProcessUnavailableError
 from agents.media.containers import extension_of
-from agents.media.facts import MediaFacts, Unreadable, Unsupported
 from agents.media.prober import Probe, open_prober
+from agents.media.protocol import MediaFacts, Unreadable, Unsupported
 from agents.network.download import Fetched
 from schemas.errors import ClipmillError
 from schemas.files import StoredFile

@@ -38,8 +38,8 @@ from agents.media.copying import (
     start_of,
     video_stream,
 )
-from agents.media.facts import MUXERS, FilePart, JoinPlan, RemuxAnswer, TrackFile
 from agents.media.file_objects import BoundedTarget, Section, Source
+from agents.media.protocol import MUXERS, FilePart, JoinPlan, RemuxAnswer, TrackFile
 from agents.media.reading import video_streams
 
 DRIFT_SECONDS = Fraction(1, 4)

@@ -17,8 +17,8 @@ from av.container import InputContainer
 from av.error import DecoderNotFoundError, FFmpegError, PatchWelcomeError
 from av.video.stream import VideoStream
 
-from agents.media.facts import Answer, MediaFacts, Unreadable, Unsupported
 from agents.media.file_objects import Source
+from agents.media.protocol import Answer, MediaFacts, Unreadable, Unsupported
 from agents.media.structure import SCANS_MAX, has_too_many_scans, is_truncated
 
 FORMATS = (

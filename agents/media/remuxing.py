@@ -26,8 +26,8 @@ from agents.media.copying import (
     start_of,
     video_stream,
 )
-from agents.media.facts import MUXERS, RemuxAnswer, TagPlan
 from agents.media.file_objects import BoundedTarget, Source
+from agents.media.protocol import MUXERS, RemuxAnswer, TagPlan
 from agents.media.reading import stream_seconds, video_streams
 
 SAME_VIDEO_SECONDS = 0.5

@@ -19,7 +19,7 @@ import pytest_asyncio
 from obstore.store import MemoryStore
 
 from agents.download.retention import record_requester, requesters_by_post
-from agents.media.facts import Answer, MediaFacts
+from agents.media.protocol import Answer, MediaFacts
 from agents.storage import NO_DETAILS, FileGoneError, LocalStorage, PostDetails, Storage
 from agents.storage.interface import RECORD_BYTES_MAX
 from agents.storage.names import ADOPTED, FileIds, subtitles_id

@@ -18,7 +18,7 @@ from agents.download.bounded_gather import gather_bounded
 from agents.download.segments.joined_file import JoinedFile, segment_file
 from agents.download.segments.requests import KeyCache, TrackRequests, read_manifest
 from agents.manifests.segments import Resource, TrackPart
-from agents.media.facts import FilePart
+from agents.media.protocol import FilePart
 from agents.network.answers import too_large_together
 from agents.network.resource import ResourceFetcher
 from agents.network.transfer import FetchLimits, OnBytes, Sleep

@@ -12,8 +12,8 @@ from typing import Literal
 
 from agents.media.checking import find_mismatch
 from agents.media.containers import extension_of
-from agents.media.facts import MediaFacts
 from agents.media.prober import Probe
+from agents.media.protocol import MediaFacts
 from agents.storage import PublishedFile, Storage
 from agents.storage.disk import run_on_disk
 from agents.storage.names import ADOPTED

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from agents.media.facts import Answer
 from agents.media.prober import Probe, open_prober
+from agents.media.protocol import Answer
 from agents.platforms import Platforms
 from agents.storage import Storage
 from agents.storage.path_layout import layouts_of, path_of_uri, read_path

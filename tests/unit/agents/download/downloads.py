@@ -15,8 +15,8 @@ from agents.download.source_download import Downloader, SourceDownloader
 from agents.download.storage_guard import StorageGuard
 from agents.download.subtitles import SubtitleProvider
 from agents.download.verification import FileVerifier
-from agents.media.facts import Answer, TrackFile
 from agents.media.prober import Probe
+from agents.media.protocol import Answer, TrackFile
 from agents.media.remuxer import Remux
 from agents.network.resource import FetchedResource
 from agents.pipeline.unknown_hosts import UnknownHosts

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents.download.file_provider import adopted_id, is_as_selected
-from agents.media.facts import MediaFacts, Unreadable
+from agents.media.protocol import MediaFacts, Unreadable
 from agents.storage.local import LocalStorage
 from agents.storage.withheld_posts import find_withheld, withhold
 from schemas.codec import encode

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from agents.media import reading
 from agents.media.copying import SLACK_BYTES
-from agents.media.facts import (
+from agents.media.file_objects import BoundedTarget, TooLargeError
+from agents.media.prober import MEMORY_BYTES
+from agents.media.protocol import (
     FILES_MAX,
     MUXERS,
     MediaFacts,
@@ -25,8 +27,6 @@ from agents.media.facts import (
     Unreadable,
     Unsupported,
 )
-from agents.media.file_objects import BoundedTarget, TooLargeError
-from agents.media.prober import MEMORY_BYTES
 from agents.media.reading import read_facts
 from agents.media.remuxer import MediaRemuxer, open_remuxer
 from agents.media.remuxing import extract_audio, mux

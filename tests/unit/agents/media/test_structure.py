@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.media import structure
-from agents.media.facts import MediaFacts, Unreadable
+from agents.media.protocol import MediaFacts, Unreadable
 from agents.media.reading import read_facts
 from agents.media.structure import SCANS_MAX, has_too_many_scans, is_truncated
 from tests.unit.agents.media.files import (
