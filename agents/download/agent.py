@@ -151,8 +151,9 @@ class Download:
         if not all(each.reused and id_ in row for id_, each in provided.items()):
             new = {id_: replace(each, reused=False) for id_, each in provided.items()}
             writes = (self._index.row_with(event, new, row, started),)
-        for ended in self._unknown_hosts.ends(event.video.key):
-            self._context.publish_best_effort(ended)
+        if self._unknown_hosts.waits.states:
+            for ended in self._unknown_hosts.ends(event.video.key):
+                self._context.publish_best_effort(ended)
         generated = await self._sidecars.write(event) if sidecars else []
         stored = (*files, *beside.values(), *generated)
         if settings.storage.public_url_prefix is not None:
