@@ -101,7 +101,7 @@ def remove_abandoned(parent: Path) -> None:
     """
     for directory in parent.iterdir():
         with suppress(OSError):
-            lock = None if directory.is_symlink() else _try_lock(directory)
+            lock = None if directory.is_symlink() else lock_directory(directory)
             if lock is not None:
                 shutil.rmtree(directory, ignore_errors=True)
                 os.close(lock)
@@ -110,23 +110,33 @@ def remove_abandoned(parent: Path) -> None:
 def _create(parent: Path) -> tuple[Path, int]:
     for _ in range(_CREATE_ATTEMPTS):
         directory = Path(tempfile.mkdtemp(dir=parent, prefix=f"{os.getpid()}-"))
-        lock = _try_lock(directory)
+        lock = lock_directory(directory)
         if lock is not None:
             return directory, lock
     raise BlockingIOError(None, "other workers keep removing the temporary directory", str(parent))
 
 
-def _try_lock(directory: Path) -> int | None:
-    """Acquire the lock of a directory; None when it is held elsewhere or the directory is gone."""
+def lock_directory(directory: Path) -> int | None:
+    """Lock a directory by a file in it; return its descriptor, whose closing releases the lock.
+
+    None when another process holds the lock, or the directory is gone.
+
+    Raises:
+        OSError: the file system refuses.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        lock = os.open(directory / LOCK_NAME, flags, 0o600)
+        lock = os.open(directory / LOCK_NAME, flags, 0o666)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with suppress(BlockingIOError, FileNotFoundError):
+    is_held = False
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Another worker may have removed the directory between open and flock.
-        if os.path.samestat((directory / LOCK_NAME).stat(), os.fstat(lock)):
-            return lock
-    os.close(lock)
-    return None
+        is_held = os.path.samestat((directory / LOCK_NAME).stat(), os.fstat(lock))
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    finally:
+        if not is_held:
+            os.close(lock)
+    return lock if is_held else None

@@ -87,7 +87,7 @@ def test_directory_removed_during_creation_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removed: list[Path] = []
-    real = workspaces._try_lock
+    real = workspaces.lock_directory
 
     def lock_after_removal(directory: Path) -> int | None:
         if not removed:
@@ -99,7 +99,7 @@ def test_directory_removed_during_creation_is_created_again(
         del taken
         directory.rmdir()
 
-    monkeypatch.setattr(workspaces, "_try_lock", lock_after_removal)
+    monkeypatch.setattr(workspaces, "lock_directory", lock_after_removal)
     with worker_directory(tmp_path) as directory:
         assert directory not in removed
         assert directory.is_dir()
@@ -117,7 +117,7 @@ def test_lock_on_a_deleted_file_is_not_acquired(
     monkeypatch.setattr(fcntl, "flock", lock)
     (tmp_path / "old").mkdir()
     before = len(list(Path("/proc/self/fd").iterdir()))
-    assert workspaces._try_lock(tmp_path / "old") is None
+    assert workspaces.lock_directory(tmp_path / "old") is None
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
