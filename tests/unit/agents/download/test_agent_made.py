@@ -16,8 +16,8 @@ import pytest
 
 from agents.download.agent import Download
 from agents.download.file_index import TABLE, StoredFilesRow
-from agents.media.facts import MediaFacts, Unreadable
 from agents.media.prober import Probe, open_prober
+from agents.media.protocol import MediaFacts, Unreadable
 from agents.media.remuxer import Remux, open_remuxer
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler

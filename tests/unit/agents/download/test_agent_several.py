@@ -14,7 +14,7 @@ import pytest
 
 from agents.download.agent import FILE_CONCURRENCY
 from agents.download.file_index import TABLE, StoredFilesRow
-from agents.media.facts import MediaFacts, Unreadable
+from agents.media.protocol import MediaFacts, Unreadable
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage

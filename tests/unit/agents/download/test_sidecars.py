@@ -12,9 +12,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from msgspec.structs import replace
 
-from agents.download.extra_time import SPARE_SECONDS
 from agents.download.file_index import TABLE
-from agents.download.sidecars import THUMBNAIL_BYTES_MAX
+from agents.download.sidecars import SPARE_SECONDS, THUMBNAIL_BYTES_MAX
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage

@@ -1,15 +1,18 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agents.download.embedded_tags import TAG_CHARACTERS_MAX, tags_of, with_tags
+from agents.download.post_metadata import TAG_CHARACTERS_MAX, tags_of, with_tags, write_nfo
 from agents.storage.local import LocalStorage
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options
-from schemas.video import Author, SelectedSource, VideoFormat
+from schemas.video import Author, SelectedSource, VideoFormat, VideoInfo
 from tests.unit.agents.builders import INFO, SOURCE, selected
 from tests.unit.agents.download.downloads import FakeRemuxer
 from tests.unit.agents.download.test_agent_made import (
@@ -56,9 +59,8 @@ def test_tag_is_printable_and_bounded(title: str, tag: str | None) -> None:
     ],
 )
 def test_only_videos_are_tagged(source: SelectedSource, tagged: bool) -> None:
-    (changed,) = with_tags(selected(source, options=EMBED)).sources
+    (changed,) = with_tags(selected(source)).sources
     assert changed.tagged is tagged
-    assert with_tags(selected(source)).sources == (source,)
 
 
 @pytest.fixture
@@ -101,3 +103,49 @@ async def test_video_that_cannot_have_tags_is_stored_without(
 ) -> None:
     harness.remuxer = FakeRemuxer(error=ClipmillError(code, "it is so"))
     assert content_of(file_of(await harness.run(WHOLE, options=EMBED))) == body("small")
+
+
+def parsed(info: VideoInfo) -> ET.Element:
+    return ET.fromstring(write_nfo(info))
+
+
+def test_post_becomes_a_movie() -> None:
+    info = replace(
+        INFO,
+        title="a <clip> & more",
+        description="text",
+        author=Author(name="user", display_name="User"),
+        published_at=datetime(2026, 11, 30, 12, tzinfo=UTC),
+        duration_seconds=95.0,
+    )
+    assert write_nfo(info).startswith(b'<?xml version="1.0" encoding="UTF-8"?>\n<movie>\n')
+    movie = parsed(info)
+    assert {each.tag: each.text for each in movie} == {
+        "title": "a <clip> & more",
+        "plot": f"text\n\n{INFO.url}",
+        "premiered": "2026-11-30",
+        "year": "2026",
+        "runtime": "2",
+        "studio": "tiktok",
+        "credits": "User",
+        "uniqueid": INFO.id,
+    }
+    assert movie.find("uniqueid[@type='tiktok'][@default='true']") is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "tag"),
+    [
+        ({"published_at": None}, "premiered"),
+        ({"duration_seconds": None}, "runtime"),
+        ({"author": Author()}, "credits"),
+    ],
+)
+def test_unknown_field_is_left_out(changes: dict[str, Any], tag: str) -> None:
+    assert parsed(replace(INFO, **changes)).find(tag) is None
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_text_gives_valid_xml(text: str) -> None:
+    movie = parsed(replace(INFO, title=f"x{text}"))
+    assert movie.findtext("title", "").startswith("x")

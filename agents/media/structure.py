@@ -1,8 +1,12 @@
-"""Detection of truncated files by their structure, without decoding.
+"""Checks of a file's structure before it is decoded: truncation, and JPEG decompression bombs.
 
 Decoders tolerate truncation: a truncated JPEG is shown grey from there on, a truncated MP4 stops
 early. Formats without a declared end (MP3, ADTS, MPEG-TS) are never reported as truncated; data
 after the end, as cameras append it to pictures, is ignored.
+
+A progressive JPEG consists of scans, each of which covers the whole picture. An empty scan takes a
+dozen bytes of the file and as much decoder time as any other, so that a small file can keep the
+decoder busy for minutes.
 """
 
 import os
@@ -13,7 +17,11 @@ from io import FileIO
 from typing import BinaryIO
 
 SEARCHED_BYTES_MAX = 64 * 2**20
-"""Limit for JPEG and GIF: more than a picture of 100 megapixels has. Larger ones are skipped."""
+"""Limit for JPEG and GIF: more than a picture of 100 megapixels has. Larger ones are not checked;
+only the timeout of a probe protects from their scans beyond it."""
+
+SCANS_MAX = 100
+"""Encoders make about 10 (`jpeg_simple_progression` in jcparam.c of libjpeg)."""
 
 STEPS_MAX = 1_000_000
 """Limit of boxes, chunks or segments per file; a file with more counts as complete."""
@@ -32,7 +40,37 @@ _UNKNOWN_SIZES = frozenset({0, 0xFFFFFFFF})
 
 _BOX_HEAD_BYTES, _LONG_BOX_HEAD_BYTES, _CHUNK_HEAD_BYTES = 8, 16, 8
 
+_CHUNK_BYTES = 2**20
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+"""Header of a scan of 1 to 4 components: marker, length, number (ITU-T T.81, section B.2.3).
+
+With length and number it does not occur by chance in data that cameras append to pictures; within a
+scan, 0xFF is followed by 0 or a restart marker.
+"""
+
 File = FileIO | BinaryIO
+
+
+def has_too_many_scans(file: File) -> bool:
+    """Return whether this is a JPEG picture of more than `SCANS_MAX` scans. Rewinds the file."""
+    file.seek(0)
+    try:
+        return file.read(2) == _JPEG[:2] and _count_scans(file) > SCANS_MAX
+    finally:
+        file.seek(0)
+
+
+def _count_scans(file: File) -> int:
+    """Return the number of scans; stops shortly after `SCANS_MAX`."""
+    count, rest = 0, b""
+    for _ in range(SEARCHED_BYTES_MAX // _CHUNK_BYTES):
+        chunk = file.read(_CHUNK_BYTES)
+        if not chunk or count > SCANS_MAX:
+            break
+        rest += chunk
+        count += len(_SCAN.findall(rest))
+        rest = rest[-4:]  # one byte less than the pattern: a header may span two chunks
+    return count
 
 
 def is_truncated(file: File) -> bool:

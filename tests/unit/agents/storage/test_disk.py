@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.storage.errors import OTHER, TABLE, find_row, map_file_errors
+from agents.storage.disk import OTHER, TABLE, find_row, map_file_errors
 from schemas.errors import ClipmillError, ErrorCode
 
 DIRECTORY = Path("/srv/clipmill")

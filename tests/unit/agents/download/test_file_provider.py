@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from agents.download.adopted_files import adopted_id, is_as_selected
-from agents.media.facts import MediaFacts, Unreadable
+from agents.download.file_provider import adopted_id, is_as_selected
+from agents.media.protocol import MediaFacts, Unreadable
 from agents.storage.local import LocalStorage
+from agents.storage.withheld_posts import find_withheld, withhold
 from schemas.codec import encode
+from schemas.errors import ErrorCode
 from schemas.files import StoredFile
 from schemas.request import Options
 from schemas.results import Completed
@@ -20,14 +22,16 @@ from tests.unit.agents.builders import (
     FORMAT,
     SOURCE,
     VIDEO,
+    failure,
     make_settings,
     outcome,
     seconds_from_now,
     selected,
 )
 from tests.unit.agents.download.downloads import FakeProbe
-from tests.unit.agents.download.test_agent import DownloadHarness
+from tests.unit.agents.download.test_agent import DownloadHarness, raising
 
+REFRESH = Options(refresh=True)
 FACTS = MediaFacts(
     duration_seconds=12.5, video_codec="h264", audio_codec="aac", width=720, height=1280
 )
@@ -93,7 +97,7 @@ def test_adopted_file_takes_the_place_of_a_video(
     source: SelectedSource, expected: str | None
 ) -> None:
     assert adopted_id(source, selected(source)) == expected
-    assert adopted_id(source, selected(source, options=Options(refresh=True))) is None
+    assert adopted_id(source, selected(source, options=REFRESH)) is None
 
 
 @pytest.fixture
@@ -161,3 +165,45 @@ async def test_adopted_file_of_another_video_is_not_used(
     uri = await publish_adopted(harness.storage)
     harness.probe = FakeProbe(answer, FACTS)
     assert (await run(harness)).uri != uri
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [("removed", "removed on 20"), ("archived", "listed in a download archive that was adopted")],
+)
+async def test_withheld_post_is_not_downloaded(
+    cause: str, reason: str, harness: DownloadHarness
+) -> None:
+    await withhold(harness.storage.records, VIDEO.platform, VIDEO.id, cause)  # type: ignore[arg-type]
+    error = failure(await harness.run(selected())).error
+    assert error.error_type is ErrorCode.CONTENT_WITHHELD
+    assert reason in error.technical_details["reason"]
+    assert error.recovery_options == ("clipmill retry r1 --refresh",)
+    assert harness.fetcher.limits == []
+
+
+async def test_refresh_downloads_a_withheld_post_which_is_not_withheld_any_more(
+    harness: DownloadHarness,
+) -> None:
+    await withhold(harness.storage.records, VIDEO.platform, VIDEO.id, "removed")
+    assert isinstance(outcome(await harness.run(selected(options=REFRESH))), Completed)
+    assert await find_withheld(harness.storage.records, VIDEO.platform, VIDEO.id) is None
+    result = outcome(await harness.run(selected()))
+    assert isinstance(result, Completed)
+    assert result.files[0].reused
+
+
+async def test_failed_refresh_leaves_the_post_withheld(harness: DownloadHarness) -> None:
+    await withhold(harness.storage.records, VIDEO.platform, VIDEO.id, "removed")
+    harness.fetcher.then = raising(ErrorCode.NETWORK_CONNECTION)
+    error = failure(await harness.run(selected(options=REFRESH))).error
+    assert error.error_type is ErrorCode.NETWORK_CONNECTION
+    assert await find_withheld(harness.storage.records, VIDEO.platform, VIDEO.id) is not None
+
+
+async def test_stored_files_of_a_withheld_post_are_served(harness: DownloadHarness) -> None:
+    await harness.run(selected())
+    await withhold(harness.storage.records, VIDEO.platform, VIDEO.id, "removed")
+    result = outcome(await harness.run(selected()))
+    assert isinstance(result, Completed)
+    assert result.files[0].reused

@@ -1,17 +1,19 @@
+import fcntl
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from agents.storage import scratch
-from agents.storage.scratch import remove_abandoned, worker_directory
+from agents.storage import workspaces
+from agents.storage.workspaces import remove_abandoned, worker_directory
 
 HOLDER = """
 import sys
 from pathlib import Path
-from agents.storage.scratch import worker_directory
+from agents.storage.workspaces import worker_directory
 
 with worker_directory(Path(sys.argv[1])) as directory:
     (directory / "job").mkdir()
@@ -74,7 +76,7 @@ def test_other_files_and_links_are_not_removed(tmp_path: Path) -> None:
     parent = tmp_path / "tmp"
     (parent / "odd").mkdir(parents=True)
     (parent / "file").touch()
-    (parent / "odd" / scratch.LOCK_NAME).symlink_to(outside / "precious")
+    (parent / "odd" / workspaces.LOCK_NAME).symlink_to(outside / "precious")
     (parent / "link").symlink_to(outside)
     remove_abandoned(parent)
     assert (parent / "file").exists()
@@ -85,7 +87,7 @@ def test_directory_removed_during_creation_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removed: list[Path] = []
-    real = scratch._try_lock
+    real = workspaces.lock_directory
 
     def lock_after_removal(directory: Path) -> int | None:
         if not removed:
@@ -97,7 +99,7 @@ def test_directory_removed_during_creation_is_created_again(
         del taken
         directory.rmdir()
 
-    monkeypatch.setattr(scratch, "_try_lock", lock_after_removal)
+    monkeypatch.setattr(workspaces, "lock_directory", lock_after_removal)
     with worker_directory(tmp_path) as directory:
         assert directory not in removed
         assert directory.is_dir()
@@ -106,22 +108,22 @@ def test_directory_removed_during_creation_is_created_again(
 def test_lock_on_a_deleted_file_is_not_acquired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = scratch._try_flock
+    real = fcntl.flock
 
-    def lock(descriptor: int) -> bool:
-        (tmp_path / "old" / scratch.LOCK_NAME).unlink()
-        return real(descriptor)
+    def lock(descriptor: int, operation: int) -> None:
+        (tmp_path / "old" / workspaces.LOCK_NAME).unlink()
+        real(descriptor, operation)
 
-    monkeypatch.setattr(scratch, "_try_flock", lock)
+    monkeypatch.setattr(fcntl, "flock", lock)
     (tmp_path / "old").mkdir()
     before = len(list(Path("/proc/self/fd").iterdir()))
-    assert scratch._try_lock(tmp_path / "old") is None
+    assert workspaces.lock_directory(tmp_path / "old") is None
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_endless_removal_during_creation_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratch, "_try_flock", lambda _: False)
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=BlockingIOError))
     with pytest.raises(BlockingIOError, match="other workers"), worker_directory(tmp_path):
         pass

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agents.storage_check.signed_request import Login, signed_headers
+from agents.storage_check.s3_requests import Login, signed_headers
 
 EXAMPLE = Login("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 NOW = datetime(2013, 5, 24, tzinfo=UTC)
