@@ -14,7 +14,7 @@ import agents.plugins.installed
 import agents.recovery.error_handlers
 import streams.cli.plugged
 import streams.cluster.oauth
-import streams.console.file_links
+import streams.console.handlers.files
 import streams.stage
 from agents.accounts.interface import Authenticator
 from agents.caching import interface as caching
@@ -95,7 +95,7 @@ INTERFACES = (
         "[a command](../extending.md#a-command)",
     ),
     Interface(
-        streams.console.file_links.GROUP,
+        streams.console.handlers.files.GROUP,
         "A function of the settings and a file's URI that returns a link for the console, or None; "
         "the first link is used.",
         (),
