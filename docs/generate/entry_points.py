@@ -12,7 +12,7 @@ import agents.accounts.registry
 import agents.platforms.registry
 import agents.plugins.installed
 import agents.recovery.error_handlers
-import streams.cli.plugged
+import streams.cli
 import streams.cluster.oauth
 import streams.console.handlers.files
 import streams.stage
@@ -89,7 +89,7 @@ INTERFACES = (
         "[OAUTHBEARER](../operations.md#oauthbearer)",
     ),
     Interface(
-        streams.cli.plugged.GROUP,
+        streams.cli.GROUP,
         f"A click `{click.Command.__name__}`; the name of the entry point is that of the command.",
         (),
         "[a command](../extending.md#a-command)",

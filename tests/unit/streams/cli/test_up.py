@@ -6,8 +6,8 @@ import psutil
 import pytest
 
 from streams.broker.server import RestartPolicy
-from streams.cli import console_process
-from streams.cli.console_process import supervise_console
+from streams.cli import up
+from streams.cli.up import supervise_console
 from streams.settings import Settings
 
 AT_ONCE = RestartPolicy(first_delay_seconds=0.0, max_early_exits=3)
@@ -16,7 +16,7 @@ AT_ONCE = RestartPolicy(first_delay_seconds=0.0, max_early_exits=3)
 async def test_console_that_keeps_failing_is_not_restarted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(console_process, "_MAIN", "raise SystemExit(7)")
+    monkeypatch.setattr(up, "_MAIN", "raise SystemExit(7)")
     ready = asyncio.Event()
     ready.set()
     with caplog.at_level(logging.WARNING):
@@ -31,7 +31,7 @@ async def test_console_starts_when_the_stages_are_ready_and_ends_with_them(
     script = "import os, pathlib, sys, time; d = pathlib.Path(os.environ['CLIPMILL_DATA_DIR'])"
     script += "; (d / 'pid.new').write_text(f'{os.getpid()} {sys.argv}')"
     script += "; (d / 'pid.new').rename(d / 'pid'); time.sleep(60)"
-    monkeypatch.setattr(console_process, "_MAIN", script)
+    monkeypatch.setattr(up, "_MAIN", script)
     ready = asyncio.Event()
     task = asyncio.create_task(supervise_console(Settings(data_dir=tmp_path), ready))
     children = {each.pid for each in psutil.Process().children()}

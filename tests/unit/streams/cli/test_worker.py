@@ -9,8 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from streams.cli import service as module
-from streams.cli.service import run_stages, stop_signal
+from streams.cli import worker as module
+from streams.cli.errors import stop_signal
+from streams.cli.worker import run_stages
 from streams.observability.health import Health
 from streams.observability.http_server import AddressError
 from streams.settings import Settings

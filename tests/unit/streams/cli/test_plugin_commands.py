@@ -8,8 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams import cli as module
-from streams.cli import COMMANDS, cli, plugged
-from streams.cli.plugged import GROUP, plugin_command, plugin_names
+from streams.cli import COMMANDS, GROUP, cli, plugin_command, plugin_names
 
 
 @click.command()
@@ -37,7 +36,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     def entry_points(group: str) -> list[EntryPoint]:
         return [each for each in points if each.group == group]
 
-    monkeypatch.setattr(plugged, "entry_points", entry_points)
+    monkeypatch.setattr(module, "entry_points", entry_points)
     return points
 
 
