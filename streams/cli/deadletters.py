@@ -15,8 +15,7 @@ from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console, safe_markup
 from streams.deadletters import operations
-from streams.deadletters.dead_letter import STATES, DeadLetterRecord, Filter
-from streams.deadletters.listing import NewestDeadLetters
+from streams.deadletters.dead_letter import STATES, DeadLetterRecord, Filter, NewestDeadLetters
 from streams.deadletters.operations import DEFAULT_RATE, open_store
 from streams.deadletters.plan import DryRun, ReplayPlan, Totals
 from streams.deadletters.presentation import (

@@ -10,11 +10,11 @@ import uvloop
 from streams.cli.errors import readable_errors, stop_signal
 from streams.cli.options import bootstrap_option, http_option
 from streams.memory.release import collect_less_often, limit_arenas
+from streams.observability.event_loop import handle_loop_error
 from streams.observability.health import Health
 from streams.observability.http_server import serve
 from streams.observability.log_folding import report_repeats
 from streams.observability.logs import configure_logging
-from streams.observability.loop_errors import handle_loop_error
 from streams.runtime.worker import Worker
 from streams.settings import Settings, load_settings
 from streams.stage import Stage, load_stages

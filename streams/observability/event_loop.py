@@ -1,12 +1,33 @@
-"""Exception handler of the event loop."""
+"""Event loop: delay of its timers, and errors that no task awaits.
+
+A blocked loop (a long function, garbage collection, a busy machine) delays every task of the
+process by as much, heartbeats to the group coordinators included.
+"""
 
 import asyncio
 import logging
+import time
 from typing import Any
+
+from streams.observability.metrics import LOOP_DELAY
 
 log = logging.getLogger(__name__)
 
+SAMPLE_SECONDS = 0.5
+"""Sampling interval. A sample takes 20 us."""
+
+
 _CLOSED = "the handler is closed"
+
+
+async def measure_loop_delay() -> None:
+    """Sample the running event loop for ever."""
+    delay = LOOP_DELAY.labels("main")
+    while True:
+        # Not loop.time(): uvloop caches it for each iteration.
+        started = time.perf_counter()
+        await asyncio.sleep(SAMPLE_SECONDS)
+        delay.observe(max(0.0, time.perf_counter() - started - SAMPLE_SECONDS))
 
 
 def handle_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
