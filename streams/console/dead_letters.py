@@ -12,9 +12,13 @@ from streams.console.dead_letter_queries import ReplayOrder
 from streams.console.errors import BrokerTimeoutError, CallError, as_call_error
 from streams.console.replays import ReplayJob, ReplayJobs
 from streams.deadletters import operations
-from streams.deadletters.dead_letter import DeadLetterRecord, DeadLetterSummary, Filter
+from streams.deadletters.dead_letter import (
+    DeadLetterRecord,
+    DeadLetterSummary,
+    Filter,
+    NewestDeadLetters,
+)
 from streams.deadletters.index import DeadLetterIndex, in_replay_order
-from streams.deadletters.listing import NewestDeadLetters
 from streams.deadletters.plan import DryRun, ReplayPlan, Totals
 from streams.deadletters.store import DeadLetterStore, require_all
 from streams.settings import Settings

@@ -31,9 +31,14 @@ from streams.console.routes import (
     Routes,
 )
 from streams.console.services import SERVICES
-from streams.deadletters.dead_letter import STATES, DeadLetterSummary, State, refusal
+from streams.deadletters.dead_letter import (
+    STATES,
+    DeadLetterSummary,
+    NewestDeadLetters,
+    State,
+    refusal,
+)
 from streams.deadletters.headers import DeadLetterHeaders
-from streams.deadletters.listing import NewestDeadLetters
 from streams.deadletters.presentation import (
     ShownValue,
     advice,
