@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from streams.records import Incoming, TableWrite
+from streams.runtime.chaining import Processed
 from streams.runtime.concurrency import RESERVED, Reservation
 from streams.runtime.offset_tracker import Partition
-from streams.runtime.processor import Processed
 from streams.runtime.schedule import Scheduled
 from streams.runtime.write_batches import WriteBatches
 

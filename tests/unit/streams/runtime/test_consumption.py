@@ -26,7 +26,7 @@ from streams.runtime.concurrency import ConcurrencyLimit, slot_released
 from streams.runtime.consumption import Consumption
 from streams.runtime.dispatcher import HELD_BYTES_MAX
 from streams.runtime.offset_tracker import OffsetTracker, SkippedOffsetsError
-from streams.runtime.processor import Processed
+from streams.runtime.chaining import Processed
 from streams.runtime.stall_detector import Position, StallDetector
 from streams.settings import StageSettings
 from streams.stage import Stage

@@ -20,7 +20,8 @@ from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
 from streams.runtime.concurrency import ConcurrencyLimit
-from streams.runtime.processor import Processed, RecordProcessor, dead_letter
+from streams.runtime.chaining import Processed
+from streams.runtime.processor import RecordProcessor, dead_letter
 from streams.stage import (
     Handler,
     Slices,
