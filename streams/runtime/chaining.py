@@ -33,6 +33,7 @@ class Processed(msgspec.Struct, frozen=True):
         began: start of its processing, epoch nanoseconds.
         started: the same by `time.perf_counter`.
         context: that of its handler.
+        rows: the rows among the effects.
         chain: what is written in the place of the effects when chained stages processed some.
     """
 
@@ -42,6 +43,7 @@ class Processed(msgspec.Struct, frozen=True):
     began: int
     started: float
     context: Context
+    rows: Sequence[TableWrite] = ()
     chain: "Chain | None" = None
 
     @property

@@ -166,13 +166,14 @@ class RecordProcessor:
         began = now()
         try:
             effects = sync(record)
+            if effects is None:
+                return None
+            rows = [each for each in effects if isinstance(each, TableWrite)]
+            chain = self._chained_stages.process(effects)
         except Exception:  # noqa: BLE001  (raised again, and reported, by the task of the record)
             return None
-        if effects is None:
-            return None
         self._count_started(record)
-        chain = self._chained_stages.process(effects)
-        return Processed(record, effects, scope, began, started, context, chain)
+        return Processed(record, effects, scope, began, started, context, rows, chain)
 
     def run_chained(self, event: Outgoing, partition: int) -> Chained | None:
         """Process an event of another stage before it is written; None when it has to be."""
@@ -205,8 +206,9 @@ class RecordProcessor:
     async def write_batch(self, batch: Sequence[Processed]) -> None:
         """Write the effects of several records, and report these as finished.
 
-        After an error, such as a refused record, those of each source record are written by
-        themselves: copies of what was written before are identical.
+        After an error, such as a refused record, each source record is processed again by itself:
+        the effects of one may depend on rows of those before it. Copies of what was written are
+        identical.
         """
         self._metrics.in_progress.inc(len(batch))
         try:
@@ -218,12 +220,10 @@ class RecordProcessor:
             except StageFailedError:
                 raise
             except Exception:  # noqa: BLE001  (reported for the record that it belongs to)
-                written = sum(
-                    [
-                        await asyncio.create_task(self._write_alone(each), context=each.context)
-                        for each in batch
-                    ]
-                )
+                written = 0
+                for each in batch:
+                    again = asyncio.create_task(self._process(each.record), context=each.context)
+                    written += await again
         finally:
             self._metrics.in_progress.dec(len(batch))
         self._on_finished([each.record for each in batch])
@@ -231,11 +231,15 @@ class RecordProcessor:
             self._record_processing(each.record, each.scope, each.began)
         self._metrics.records_finished([each.started for each in batch], written)
 
-    async def _write_alone(self, processed: Processed) -> int:
-        try:
-            return await self.write(processed.effects, processed.record)
-        except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost one)
-            return await self._report_bug(processed.record, error)
+    def stage(self, processed: Processed) -> None:
+        """Make the rows of a processed record visible to those that are written with it."""
+        for row in processed.rows:
+            self._tables[row.table].stage(row)
+
+    def unstage(self) -> None:
+        """Hide the staged rows."""
+        for table in self._tables.values():
+            table.unstage()
 
     def _open_scope(self, record: Incoming) -> Scope:
         """Open the tracing scope of a record, and set the variables of its log lines."""
@@ -344,8 +348,9 @@ class RecordProcessor:
     async def write(self, effects: Sequence[Effect], record: Incoming | None = None) -> int:
         """Write effects, of a record or of housekeeping; return how many were acknowledged.
 
-        Rows go to the partition of the record, and are visible once they are acknowledged. All
-        effects before a `Flush` are acknowledged before the effects behind it are sent.
+        Rows go to the partition of the record, and are visible once they are acknowledged; to the
+        records of a batch they are before (`stage`). All effects before a `Flush` are acknowledged
+        before the effects behind it are sent.
         """
         return await self._write([(effect, record) for effect in effects])
 

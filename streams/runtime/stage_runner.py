@@ -99,9 +99,7 @@ class StageRunner:
         self._has_read = False
         self.ready = asyncio.Event()
         self._member = member or StaticMember()
-        self.app = build_app(
-            stage.name, settings, self._member, fetch_min_bytes=stage.fetch_min_bytes
-        )
+        self.app = build_app(stage.name, settings, self._member)
         self._tables = StageTables(stage, self.app, settings, self._member.lease)
         self.tables = self._tables.by_name
         self._sweeps.append((FLUSH_SECONDS, self._tables.flush))
