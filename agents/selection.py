@@ -105,4 +105,5 @@ stage = Stage(
     purpose="selects the files to download",
     ordered=False,
     claim=claim_of_extracted,
+    chained=True,
 )

@@ -199,8 +199,9 @@ class Stage:
             for its output. Must not raise.
         due: due time of a record in epoch seconds, None for at once; the record is held unprocessed
             until then, unless its request is cancelled. Such a stage is not ordered.
-        fetch_min_bytes: bytes that a fetch waits for, at most 10 ms, while records arrive; for a
-            stage most of whose records are followed by one that somebody waits for.
+        chained: its synchronous handler may process an event of another stage of its worker before
+            the event is written (`streams.runtime.chaining`): it returns no rows, and may take an
+            event before earlier ones of its key.
         sends_heartbeats: its workers publish the heartbeats that all stages commit.
     """
 
@@ -219,7 +220,7 @@ class Stage:
     drains: bool = True
     claim: Callable[[Incoming], Claim] = claim_of
     due: Callable[[Incoming, float], float | None] | None = None
-    fetch_min_bytes: int = 1
+    chained: bool = False
     sends_heartbeats: bool = False
 
     @property

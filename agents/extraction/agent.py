@@ -134,4 +134,5 @@ stage = Stage(
     tables=(TABLE, listings.TABLE),
     indexes={TABLE: RowFields(expiry_of_packed)},
     claim=claim_of_validated,
+    chained=True,
 )

@@ -72,12 +72,6 @@ COUNT_SECONDS = 15.0
 READ_AHEAD = 10_000
 """Records in flight: four seconds of work, more than back-pressure lets earlier stages queue up."""
 
-FETCH_MIN_BYTES = 4_096
-"""Above the 1.5 KB of an accepted request, which no client waits for, and below the 4.9 KB of its
-result: both are fetched, and their rows written, together. Of failed requests the result is
-smaller, and may wait for `Stage.fetch_min_bytes`. At 50/s the median fell from 10.7 to 8.9 ms in
-three pairs, the CPU time of a request by 6 %; at 200/s and above within the noise."""
-
 LATE_SECONDS = 3_600.0
 """Lifetime of an open request's row beyond its last retry, for a late result."""
 
@@ -271,5 +265,4 @@ stage = Stage(
     tables=(TABLE, batches.TABLE),
     indexes={TABLE: RowFields(expiry_of, is_open)},
     window=lambda settings: max(settings.stage.window, READ_AHEAD),
-    fetch_min_bytes=FETCH_MIN_BYTES,
 )

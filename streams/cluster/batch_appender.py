@@ -96,6 +96,11 @@ class BatchAppender:
                 return Appended(batch.future, appended.offset)
         return None
 
+    def partition_of(self, topic: str, key: bytes) -> int | None:
+        """Return the partition of a key, None while the topic's partitions are unknown."""
+        partitions = self._partitions_of(topic)
+        return _choose(partitions, key) if partitions else None
+
     def _open_batch(self, tp: TopicPartition) -> Any:
         """Return the last batch of a partition, or a new one; None when too many are unsent."""
         accumulator = self._producer._message_accumulator  # noqa: SLF001

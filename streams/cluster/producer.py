@@ -163,6 +163,10 @@ class ReliableProducer:
                 writes = [await self._route(write) for write in writes]
             return await self._deliver_all(writes)
 
+    def partition_of(self, topic: str, key: bytes) -> int | None:
+        """Return the partition of a key, None while the topic's partitions are unknown."""
+        return self._appender.partition_of(topic, key)
+
     def problem(self) -> str | None:
         """Return since when the cluster has not responded, None while it does."""
         since = min(self._waiting.values(), default=None)

@@ -9,7 +9,7 @@ import faust
 
 from streams.cluster.connection import client_id, client_options
 from streams.faust_driver.aligned_assignor import AlignedAssignor
-from streams.faust_driver.consumer import POLL_RECORDS, DirectTransport, busy_limits
+from streams.faust_driver.consumer import POLL_RECORDS, DirectTransport
 from streams.faust_driver.static_member import StaticMember
 from streams.faust_driver.tables import DeclaredTableManager
 from streams.records import Incoming
@@ -112,9 +112,7 @@ def to_incoming(topic: Topic, record: Any) -> Incoming:
     )
 
 
-def build_app(
-    stage: str, settings: Settings, member: StaticMember, *, fetch_min_bytes: int = 1
-) -> Any:
+def build_app(stage: str, settings: Settings, member: StaticMember) -> Any:
     """Return the Faust app (one consumer group) of a stage."""
     kafka = settings.kafka
     app_id = f"{kafka.topic_prefix}{stage}"
@@ -155,7 +153,6 @@ def build_app(
     )
     app.transport = DirectTransport(app.conf.broker_consumer, app)
     app.transport.member = member
-    app.transport.busy = busy_limits(fetch_min_bytes)
     app.transport.idle_topics = frozenset({HEARTBEATS.kafka_name(kafka.topic_prefix)})
     return app
 

@@ -42,9 +42,6 @@ BUSY = PollLimits(wait_milliseconds=100, records=POLL_RECORDS)
 all delivered waits behind the fetch of the silent ones. At 1500 ms a stage paused for up to 1.2 s,
 also when it was not backlogged."""
 
-BUSY_FETCHING_MORE_MILLISECONDS = 10
-"""The wait of a busy stage with a ``fetch.min.bytes``: it delays the last records of a burst."""
-
 RECOVERY = PollLimits(wait_milliseconds=50, records=POLL_RECORDS)
 """During recovery of the tables, whose polls have a limit of their own. All else waits behind the
 last, empty fetch of the changelogs: at 1500 ms a stage was ready 1.4 s later."""
@@ -311,7 +308,7 @@ class DirectConsumer(Consumer):
             return {}
         if self.flow_active:
             is_busy = any(tp.topic not in self.transport.idle_topics for tp in records)
-            self._thread.limit_polls(self.transport.busy if is_busy else IDLE)
+            self._thread.limit_polls(BUSY if is_busy else IDLE)
         # Reported before the records behind them are delivered.
         while self.flow_active and self.observer.gaps:
             partition, start, end = self.observer.gaps.popleft()
@@ -419,13 +416,6 @@ def _by_topic(polled: Mapping[Any, Sequence[Any]]) -> Iterable[Mapping[Any, Sequ
     return topics.values()
 
 
-def busy_limits(fetch_min_bytes: int) -> PollLimits:
-    """Return the limits of a busy stage with a ``fetch.min.bytes``."""
-    if fetch_min_bytes == 1:
-        return BUSY
-    return PollLimits(BUSY_FETCHING_MORE_MILLISECONDS, POLL_RECORDS, fetch_min_bytes)
-
-
 class DirectTransport(Transport):
     """Faust's transport with `DirectConsumer`."""
 
@@ -434,6 +424,3 @@ class DirectTransport(Transport):
 
     idle_topics: frozenset[str] = frozenset()
     """Names of topics whose records leave a stage idle."""
-
-    busy: PollLimits = BUSY
-    """Limits while other records arrive."""

@@ -169,11 +169,10 @@ def _host() -> str:
 
 @dataclass(frozen=True, slots=True)
 class PollLimits:
-    """Limits of a poll: ``fetch.max.wait.ms``, ``max.poll.records`` and ``fetch.min.bytes``."""
+    """Limits of a poll: ``fetch.max.wait.ms`` and ``max.poll.records``."""
 
     wait_milliseconds: int
     records: int
-    min_bytes: int = 1
 
 
 class MemberConsumer(InlineConsumer):
@@ -251,7 +250,6 @@ class MemberConsumer(InlineConsumer):
         """Set the limits of polls and fetches, from the next one on."""
         consumer = self._ensure_consumer()
         consumer._fetcher._fetch_max_wait_ms = limits.wait_milliseconds  # noqa: SLF001
-        consumer._fetcher._fetch_min_bytes = limits.min_bytes  # noqa: SLF001
         consumer._max_poll_records = limits.records  # noqa: SLF001
 
     def _become_dynamic(self) -> None:

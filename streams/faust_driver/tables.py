@@ -70,6 +70,7 @@ class StageTable:
         self.store = store
         self._app = app
         self._out_of_order: dict[TP, dict[int, int]] = {}
+        self._staged: dict[str, bytes | None] = {}
         self._table = app.Table(
             name, key_type=bytes, value_type=bytes, partitions=partitions, store="memory://"
         )
@@ -91,7 +92,20 @@ class StageTable:
                 yield TableProgress(self.name, TopicPartition(*tp), read + 1)
 
     def get(self, key: str) -> bytes | None:
+        if key in self._staged:
+            return self._staged[key]
         return self.store.get(key.encode())
+
+    def stage(self, write: TableWrite) -> None:
+        """Make a write visible before it is published: to `get`, and until `unstage`.
+
+        For the records whose effects are published together with it.
+        """
+        self._staged[write.key] = write.value
+
+    def unstage(self) -> None:
+        """Hide the staged writes."""
+        self._staged.clear()
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Iterate over a snapshot of all rows."""

@@ -62,6 +62,9 @@ class AssignedPartitions:
         self._share.assign(self._assigned)
         return self._assigned
 
+    def __contains__(self, partition: Partition) -> bool:
+        return partition in self._assigned
+
     def finished_counts(self) -> dict[Partition, int]:
         counts = ((partition, self._offsets.finished(partition)) for partition in self._assigned)
         return {partition: count for partition, count in counts if count is not None}

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -188,10 +188,11 @@ class BackPressureGate:
         self.is_blocked = self.is_scarce = True
         return False
 
-    def spend(self, claim: Claim) -> None:
-        """Count a started record against the capacity of its path."""
+    def spend(self, claim: Claim, chained: Collection[Topic] = ()) -> None:
+        """Count a started record against the capacity of its path, less the chained stages."""
         for topic in claim.path:
-            self._spend(topic, claim.cost)
+            if topic not in chained:
+                self._spend(topic, claim.cost)
 
     def charge(self, effects: Sequence[Effect], claim: Claim) -> None:
         """Count the effects of a record beyond its expected cost."""

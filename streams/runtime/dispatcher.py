@@ -129,7 +129,6 @@ class Dispatcher:
             if entry is None:
                 return
             if not isinstance(entry.item, _Slice):
-                self._gate.spend(entry.claim)
                 self._add_held_bytes(-_size(entry.item))
                 self._start(entry.item, entry)
                 started += 1 + self._start_waiting_behind(entry, SYNC_RECORDS - started - 1)
@@ -158,7 +157,6 @@ class Dispatcher:
         ):
             return False
         self._schedule.join(entry)
-        self._gate.spend(entry.claim)
         self._add_held_bytes(-_size(record))
         return True
 
@@ -239,7 +237,6 @@ class Dispatcher:
         elif not self.tasks.may_join(key) or not self._process_sync(record, entry):
             return False
         self._schedule.start(key)
-        self._gate.spend(claim)
         return True
 
     def _can_start(self) -> bool:
@@ -267,6 +264,7 @@ class Dispatcher:
     def _start(self, record: Incoming, entry: Scheduled[Incoming | _Slice]) -> None:
         """Process a record synchronously if that is possible, else in a task of its own."""
         if not self._process_sync(record, entry):
+            self._gate.spend(entry.claim)
             self._started[record_id_of(record)] = entry
             self.tasks.start(record, self._slots.reserve(), entry)
 
@@ -274,7 +272,10 @@ class Dispatcher:
         processed = self.tasks.processor.run_sync(record)
         if processed is None:
             return False
-        self._charge(entry.claim, processed.effects)
+        self._gate.spend(
+            entry.claim, () if processed.chain is None else tuple(processed.chain.topics())
+        )
+        self._charge(entry.claim, processed.written)
         self.tasks.write(processed, entry)
         return True
 

@@ -3,6 +3,7 @@
 from streams.deadletters.headers import REPLAY_OF
 from streams.envelope import trace_of
 from streams.records import Incoming
+from streams.runtime.chaining import UNWRITTEN
 from streams.topics import CLIENT_TOPICS
 from streams.tracing.context import TraceContext, parse_origin
 from streams.tracing.scope import REQUEST_TRACE, Scope, open_scope
@@ -43,7 +44,8 @@ def end(scope: Scope, record: Incoming, topic: str, group: str, started: int) ->
     """
     if scope.recorder is None:
         return
-    attributes = messaging_attributes("process", topic, record.partition, record.offset)
+    offset = None if record.offset == UNWRITTEN else record.offset
+    attributes = messaging_attributes("process", topic, record.partition, offset)
     attributes["messaging.consumer.group.name"] = group
     if scope.request_id:
         attributes["clipmill.request_id"] = scope.request_id

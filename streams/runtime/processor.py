@@ -42,12 +42,19 @@ from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import DEAD_LETTERS, REPLAYS, StageMetrics, start_at_zero
 from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
 from streams.runtime import process_span
+from streams.runtime.chaining import (
+    UNWRITTEN,
+    Chained,
+    ChainedStages,
+    Processed,
+    is_chainable,
+)
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.settings import DeadLetterSettings
 from streams.stage import Slices, SlicingHandler, Stage, SyncFirstHandler, SyncHandler
-from streams.topics import DEADLETTERS, HEARTBEATS
+from streams.topics import DEADLETTERS, HEARTBEATS, Topic
 from streams.tracing.scope import Scope, record_failure
-from streams.tracing.spans import Recorder, Recording, after_ack, now
+from streams.tracing.spans import Recorder, Recording, after_ack, handed_over, now
 
 log = logging.getLogger(__name__)
 
@@ -73,24 +80,6 @@ class UndeclaredTopicError(Exception):
     """A stage writes to a topic that it does not declare; its ACLs would not permit it."""
 
 
-class Processed(msgspec.Struct, frozen=True):
-    """A record that was processed synchronously, and whose effects are to be written.
-
-    Attributes:
-        scope: its tracing state.
-        began: start of its processing, epoch nanoseconds.
-        started: the same by `time.perf_counter`.
-        context: that of its handler.
-    """
-
-    record: Incoming
-    effects: Sequence[Effect]
-    scope: Scope
-    began: int
-    started: float
-    context: Context
-
-
 class RecordProcessor:
     """Runs a handler over records.
 
@@ -100,6 +89,9 @@ class RecordProcessor:
         next_slice: awaited between the slices of a record.
         on_effects: called with the effects of a record before they are written.
         limit: number of dead letters of a step that pauses its intake.
+        chained_stages: the stages that may process events before they are written.
+        on_chained: called with the topic of each event of a record with a task that a chained stage
+            has processed, when its effects are acknowledged.
     """
 
     def __init__(
@@ -116,11 +108,15 @@ class RecordProcessor:
         next_slice: NextSlice = _no_wait,
         on_effects: OnEffects = lambda _record, _effects: None,
         limit: DeadLetterSettings | None = None,
+        chained_stages: ChainedStages | None = None,
+        on_chained: Callable[[Topic], object] = lambda _topic: None,
     ) -> None:
         self._stage = stage
         self._handler = handler
         self._sync = handler.sync if isinstance(handler, SyncFirstHandler) else None
-        self._targets = {each: each.kafka_name(topic_prefix) for each in stage.produces}
+        self.targets = {each: each.kafka_name(topic_prefix) for each in stage.produces}
+        self._chained_stages = chained_stages or ChainedStages()
+        self._on_chained = on_chained
         self._producer = producer
         self._tables = tables
         self._slots = slots
@@ -170,34 +166,64 @@ class RecordProcessor:
         began = now()
         try:
             effects = sync(record)
+            if effects is None:
+                return None
+            rows = [each for each in effects if isinstance(each, TableWrite)]
+            chain = self._chained_stages.process(effects)
         except Exception:  # noqa: BLE001  (raised again, and reported, by the task of the record)
             return None
-        if effects is None:
-            return None
         self._count_started(record)
-        return Processed(record, effects, scope, began, started, context)
+        return Processed(record, effects, scope, began, started, context, rows, chain)
+
+    def run_chained(self, event: Outgoing, partition: int) -> Chained | None:
+        """Process an event of another stage before it is written; None when it has to be."""
+        record = Incoming(
+            event.topic.name,
+            partition,
+            UNWRITTEN,
+            event.key,
+            event.value,
+            event.headers,
+            time.time(),
+        )
+        processed = self.run_sync(record)
+        if processed is None or not is_chainable(processed.effects):
+            return None
+        return Chained(event, processed, self._chained_written)
+
+    def _chained_written(self, chained: Chained) -> None:
+        """Account for an event that this stage processed: its effects are acknowledged."""
+        event, processed = chained.event, chained.processed
+        if processed.scope.recorder is not None:
+            topic, partition = self._kafka_names[event.topic.name], processed.record.partition
+            for span in event.spans:
+                processed.scope.recorder.record(
+                    handed_over(span, topic, partition, processed.began)
+                )
+            self._record_processing(processed.record, processed.scope, processed.began)
+        self._metrics.records_finished([processed.started], len(processed.effects))
 
     async def write_batch(self, batch: Sequence[Processed]) -> None:
         """Write the effects of several records, and report these as finished.
 
-        After an error, such as a refused record, those of each source record are written by
-        themselves: copies of what was written before are identical.
+        After an error, such as a refused record, each source record is processed again by itself:
+        the effects of one may depend on rows of those before it. Copies of what was written are
+        identical.
         """
         self._metrics.in_progress.inc(len(batch))
         try:
             try:
                 written = await self._write(
-                    [(effect, each.record) for each in batch for effect in each.effects]
+                    [(effect, each.record) for each in batch for effect in each.written]
                 )
+                written -= _account_for_chains(batch)
             except StageFailedError:
                 raise
             except Exception:  # noqa: BLE001  (reported for the record that it belongs to)
-                written = sum(
-                    [
-                        await asyncio.create_task(self._write_alone(each), context=each.context)
-                        for each in batch
-                    ]
-                )
+                written = 0
+                for each in batch:
+                    again = asyncio.create_task(self._process(each.record), context=each.context)
+                    written += await again
         finally:
             self._metrics.in_progress.dec(len(batch))
         self._on_finished([each.record for each in batch])
@@ -205,11 +231,15 @@ class RecordProcessor:
             self._record_processing(each.record, each.scope, each.began)
         self._metrics.records_finished([each.started for each in batch], written)
 
-    async def _write_alone(self, processed: Processed) -> int:
-        try:
-            return await self.write(processed.effects, processed.record)
-        except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost one)
-            return await self._report_bug(processed.record, error)
+    def stage(self, processed: Processed) -> None:
+        """Make the rows of a processed record visible to those that are written with it."""
+        for row in processed.rows:
+            self._tables[row.table].stage(row)
+
+    def unstage(self) -> None:
+        """Hide the staged rows."""
+        for table in self._tables.values():
+            table.unstage()
 
     def _open_scope(self, record: Incoming) -> Scope:
         """Open the tracing scope of a record, and set the variables of its log lines."""
@@ -252,9 +282,24 @@ class RecordProcessor:
             if isinstance(effects, AsyncIterator):
                 return await self._write_slices(effects, record)
             self._on_effects(record, effects)
-            return await self.write(effects, record)
+            return await self._write_chained(effects, record)
         except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost one)
             return await self._report_bug(record, error)
+
+    async def _write_chained(self, effects: Sequence[Effect], record: Incoming) -> int:
+        """Write effects, with those of the chained stages in the place of their events."""
+        chain = self._chained_stages.process(effects)
+        if chain is None:
+            return await self.write(effects, record)
+        try:
+            written = await self.write(chain.effects, record)
+        except StageFailedError:
+            raise
+        except Exception:  # noqa: BLE001  (the chained stage reports it for its event)
+            return await self.write(effects, record)
+        for topic in chain.topics():
+            self._on_chained(topic)
+        return written - chain.account()
 
     async def _write_slices(self, slices: Slices, record: Incoming) -> int:
         """Write one slice after the other, each with a slot of its own."""
@@ -303,8 +348,9 @@ class RecordProcessor:
     async def write(self, effects: Sequence[Effect], record: Incoming | None = None) -> int:
         """Write effects, of a record or of housekeeping; return how many were acknowledged.
 
-        Rows go to the partition of the record, and are visible once they are acknowledged. All
-        effects before a `Flush` are acknowledged before the effects behind it are sent.
+        Rows go to the partition of the record, and are visible once they are acknowledged; to the
+        records of a batch they are before (`stage`). All effects before a `Flush` are acknowledged
+        before the effects behind it are sent.
         """
         return await self._write([(effect, record) for effect in effects])
 
@@ -344,7 +390,7 @@ class RecordProcessor:
         if isinstance(effect, TableWrite):
             partition = record.partition if record else None
             return self._tables[effect.table].changelog_record(effect, partition)
-        name = self._targets.get(effect.topic)
+        name = self.targets.get(effect.topic) or self._chained_stages.kafka_name(effect.topic)
         if name is None:
             raise UndeclaredTopicError(
                 f"{effect.topic.name} is not among the writes of the stage {self._stage.name}"
@@ -355,6 +401,11 @@ class RecordProcessor:
         if effect.reply_to in self._reply_topics:
             return Write(effect.reply_to, effect.key, effect.value, headers, fallback=name)
         return Write(name, effect.key, effect.value, headers)
+
+
+def _account_for_chains(batch: Sequence[Processed]) -> int:
+    """Account for the chained events of records that are written; return their effects."""
+    return sum(each.chain.account() for each in batch if each.chain is not None)
 
 
 def _record_sent(

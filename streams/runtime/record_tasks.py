@@ -6,10 +6,10 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
 
-from streams.records import Incoming, TableWrite
+from streams.records import Incoming
+from streams.runtime.chaining import Processed
 from streams.runtime.concurrency import RESERVED, Reservation
 from streams.runtime.offset_tracker import Partition
-from streams.runtime.processor import Processed
 from streams.runtime.schedule import Scheduled
 from streams.runtime.write_batches import WriteBatches
 
@@ -22,6 +22,12 @@ class Processor(Protocol):
 
     def run_sync(self, record: Incoming) -> Processed | None:
         """Process a record without waiting; None when it needs `run`."""
+
+    def stage(self, processed: Processed) -> None:
+        """Make the rows of a record visible to the records that are written with it."""
+
+    def unstage(self) -> None:
+        """Hide the staged rows."""
 
     async def write_batch(self, batch: Sequence[Processed]) -> None:
         """Write the effects of records that were processed without waiting."""
@@ -60,7 +66,7 @@ class RecordTasks:
         self._on_failure = on_failure
         self._tasks: dict[RecordId, asyncio.Task[None]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
-        self._batches = WriteBatches(self._write, self._on_batch_done)
+        self._batches = WriteBatches(self._write, self._on_batch_done, on_close=self._unstage)
 
     def __len__(self) -> int:
         """The number of records in progress, without orphans."""
@@ -135,8 +141,9 @@ class RecordTasks:
                 task.cancel()
 
     def _add(self, processed: Processed, entry: Scheduled[Any]) -> asyncio.Task[None]:
-        has_rows = any(isinstance(effect, TableWrite) for effect in processed.effects)
-        return self._batches.add((processed, entry), entry.key, has_rows=has_rows)
+        task = self._batches.add((processed, entry), entry.key)
+        self.processor.stage(processed)
+        return task
 
     async def drain(self, grace: float) -> None:
         """Wait for all tasks up to a grace period, and cancel the rest."""
@@ -153,6 +160,10 @@ class RecordTasks:
 
     async def _write(self, batch: Sequence[_Batched]) -> None:
         await self.processor.write_batch([processed for processed, _ in batch])
+
+    def _unstage(self) -> None:
+        # The processor is set after this object is made.
+        self.processor.unstage()
 
     def _on_batch_done(self, batch: Sequence[_Batched], task: asyncio.Task[None]) -> None:
         for processed, entry in batch:

@@ -33,9 +33,10 @@ from streams.observability.metrics import (
     StageMetrics,
     start_at_zero,
 )
-from streams.records import Effect, Incoming
+from streams.records import Effect, Incoming, Outgoing
 from streams.runtime.assigned_partitions import AssignedPartitions, PartitionShare
 from streams.runtime.back_pressure import BackPressure
+from streams.runtime.chaining import Chained, ChainedStages
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.runtime.consumption import Consumption
 from streams.runtime.housekeeping import Housekeeping
@@ -72,12 +73,14 @@ class StageRunner:
         member: StaticMember | None = None,
         back_pressure: BackPressure | None = None,
         lag: LagMonitor | None = None,
+        chained_stages: ChainedStages | None = None,
     ) -> None:
         self.stage = stage
         self._shared_state = shared_state or SharedState()
         self._memory = memory or MemoryUsers()
         self._back_pressure = back_pressure or BackPressure(settings.stage)
         self._lag = lag or LagMonitor()
+        self._chained_stages = chained_stages or ChainedStages()
         self._intake = Intake(stage.name)
         self._settings = settings
         self._producer = producer
@@ -96,9 +99,7 @@ class StageRunner:
         self._has_read = False
         self.ready = asyncio.Event()
         self._member = member or StaticMember()
-        self.app = build_app(
-            stage.name, settings, self._member, fetch_min_bytes=stage.fetch_min_bytes
-        )
+        self.app = build_app(stage.name, settings, self._member)
         self._tables = StageTables(stage, self.app, settings, self._member.lease)
         self.tables = self._tables.by_name
         self._sweeps.append((FLUSH_SECONDS, self._tables.flush))
@@ -153,6 +154,12 @@ class StageRunner:
             self._resources.enter_context(
                 self._lag.tracking(self.stage.name, self.tables, self._progress)
             )
+            if self.stage.chained and self._settings.stage.chaining:
+                self._resources.enter_context(
+                    self._chained_stages.registered(
+                        self.stage.sources, self._process_chained, self._processor.targets
+                    )
+                )
             self.consumption.start()
             await start_app(self.app)
             self.app.consumer.finished_ahead = self._partitions.finished_ahead
@@ -224,7 +231,27 @@ class StageRunner:
             next_slice=self.consumption.dispatcher.next_slice,
             on_effects=self.consumption.dispatcher.charge,
             limit=self._settings.deadletters,
+            chained_stages=self._chained_stages,
+            on_chained=self._back_pressure.finish,
         )
+
+    def _process_chained(self, event: Outgoing) -> Chained | None:
+        """Process an event of another stage, if this one owns its partition and runs."""
+        topic = event.topic
+        if (
+            event.key is None
+            or not self.ready.is_set()
+            or self.app.rebalancing
+            or self._intake.paused
+            or not self.consumption.dispatcher.accepts
+        ):
+            return None
+        name = topic.kafka_name(self._settings.kafka.topic_prefix)
+        partition = self._producer.partition_of(name, event.key)
+        if partition is None or (topic.name, partition) not in self._partitions:
+            return None
+        assert self._processor is not None
+        return self._processor.run_chained(event, partition)
 
     def _write(self, effects: Sequence[Effect]) -> Coroutine[Any, Any, int]:
         assert self._processor is not None

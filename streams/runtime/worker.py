@@ -28,6 +28,7 @@ from streams.observability.health import Health
 from streams.observability.lag import LagMonitor
 from streams.observability.metrics import StageMetrics
 from streams.runtime.back_pressure import BackPressure
+from streams.runtime.chaining import ChainedStages
 from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.heartbeats import Heartbeats
 from streams.runtime.stage_runner import StageRunner
@@ -64,6 +65,7 @@ class Worker:
             settings.stage, commit_seconds=kafka.commit_interval_seconds
         )
         self._lag = LagMonitor()
+        self._chained_stages = ChainedStages()
         self._access = AccessMonitor(
             kafka, worker_acls(stages, kafka.topic_prefix, kafka.reply_topics)
         )
@@ -191,6 +193,7 @@ class Worker:
                 member=member,
                 back_pressure=self._back_pressure,
                 lag=self._lag,
+                chained_stages=self._chained_stages,
             )
             async with runner, heartbeats(runner):
                 self._health.set_check(stage.name, runner.problem)

@@ -18,31 +18,32 @@ class WriteBatches(Generic[T]):
     Args:
         write: writes the effects of the records of a batch.
         on_done: called with the records and the task of a batch that was written, or cancelled.
+        on_close: called when a batch takes no further record.
     """
 
     def __init__(
         self,
         write: Callable[[Sequence[T]], Awaitable[None]],
         on_done: Callable[[Sequence[T], asyncio.Task[None]], None],
+        on_close: Callable[[], object] = lambda: None,
     ) -> None:
         self._write = write
         self._on_done = on_done
+        self._on_close = on_close
         self._records: dict[asyncio.Task[None], list[T]] = {}
         self._open: asyncio.Task[None] | None = None
         self._keys: set[bytes] = set()
 
-    def add(
-        self, record: T, key: bytes | None = None, *, has_rows: bool = False
-    ) -> asyncio.Task[None]:
+    def add(self, record: T, key: bytes | None = None) -> asyncio.Task[None]:
         """Add a record to the open batch; return the task that writes it.
 
-        ``key`` is that of a record of an ordered stage, ``has_rows`` whether its effects have rows.
+        ``key`` is that of a record of an ordered stage.
         """
         task = self._open or self._open_batch()
         records = self._records[task]
         records.append(record)
         if key is not None:
-            (self._keys.discard if has_rows else self._keys.add)(key)
+            self._keys.add(key)
         if len(records) == BATCH_RECORDS:
             self.close()
         return task
@@ -50,8 +51,7 @@ class WriteBatches(Generic[T]):
     def may_join(self, key: bytes) -> bool:
         """Return whether the next record of a key may be added to a batch that has one of it.
 
-        Its effects are written behind those of the other, also when these are written again. It
-        must not depend on a row of the other: rows are visible once they are acknowledged.
+        Its effects are written behind those of the other, also when these are written again.
         """
         return key in self._keys
 
@@ -59,6 +59,7 @@ class WriteBatches(Generic[T]):
         """Add no further record to the open batch."""
         self._open = None
         self._keys.clear()
+        self._on_close()
 
     def withdraw(
         self, is_withdrawn: Callable[[T, asyncio.Task[None]], bool]

@@ -21,6 +21,11 @@ class StageSettings(Group):
         1,
         description="The same as time: the records processed within it. The larger bound applies.",
     )
+    chaining: bool = Field(
+        True,
+        description="Let the next stage of the same worker process an event at once, if it need not"
+        " wait. Otherwise each event is written to its topic first.",
+    )
     shutdown_grace_seconds: Seconds = Field(
         5, description="Time to finish events in flight on SIGTERM."
     )

@@ -88,15 +88,34 @@ def after_ack(span: Span, destination: str, partition: int, offset: int, start: 
     )
 
 
+def handed_over(span: Span, destination: str, partition: int, at: int) -> Span:
+    """Complete the producer span of a record that a chained stage processed unwritten, at a time.
+
+    So the spans of that stage have the same parents as those of a published record.
+    """
+    return msgspec.structs.replace(
+        span,
+        name=f"send {destination}",
+        start=at,
+        end=at,
+        attributes=messaging_attributes("send", destination, partition, None),
+    )
+
+
 def messaging_attributes(
-    operation: Literal["send", "process"], destination: str, partition: int, offset: int
+    operation: Literal["send", "process"], destination: str, partition: int, offset: int | None
 ) -> Attributes:
-    """Return attributes by https://opentelemetry.io/docs/specs/semconv/messaging/kafka/."""
-    return {
+    """Return attributes by https://opentelemetry.io/docs/specs/semconv/messaging/kafka/.
+
+    A record that a chained stage processed has no offset.
+    """
+    attributes: Attributes = {
         "messaging.system": "kafka",
         "messaging.operation.name": operation,
         "messaging.operation.type": operation,
         "messaging.destination.name": destination,
         "messaging.destination.partition.id": str(partition),
-        "messaging.kafka.offset": offset,
     }
+    if offset is not None:
+        attributes["messaging.kafka.offset"] = offset
+    return attributes

@@ -11,7 +11,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams.faust_driver.app import build_app
-from streams.faust_driver.consumer import DirectConsumer, busy_limits
+from streams.faust_driver.consumer import DirectConsumer
 from streams.faust_driver.static_member import MemberConsumer, PollLimits, StaticMember
 from streams.settings import Settings
 
@@ -87,27 +87,6 @@ def test_unknown_position_of_a_partition_does_not_stop_the_consumer() -> None:
     consumer._thread = Mock()
     consumer._thread.verify_event_path.side_effect = AssertionError
     consumer.verify_event_path(60.0, TP("requests", 0))
-
-
-async def test_fetch_waits_for_more_only_while_records_arrive(consumer: Any) -> None:
-    consumer.transport.busy = busy_limits(4_096)
-    consumer.transport.idle_topics = {HEARTBEATS.topic}
-    for polled, min_bytes in (
-        ({REQUESTS: records(1)}, 4_096),
-        ({HEARTBEATS: records(1)}, 1),
-        ({HEARTBEATS: records(2), REQUESTS: records(2)}, 4_096),
-        ({}, 1),
-    ):
-        consumer._thread.polls = [(lambda: None, polled)]
-        await consumer._getmany({REQUESTS}, 1.0)
-        assert consumer._thread.limits.min_bytes == min_bytes
-
-
-async def test_fetch_of_a_recovery_does_not_wait_for_more(consumer: Any) -> None:
-    consumer.transport.busy = busy_limits(4_096)
-    consumer._thread.polls = [(consumer.stop_flow, {REQUESTS: records(1)})]
-    await consumer._getmany({REQUESTS}, 1.0)
-    assert consumer._thread.limits.min_bytes == 1
 
 
 async def test_records_of_a_poll_that_ends_during_a_rebalance_are_read_again(consumer: Any) -> None:

@@ -85,6 +85,15 @@ def test_applied_rows_are_visible(table: StageTable) -> None:
     assert dict(table.items()) == {"ä": b"2", "b": b""}
 
 
+def test_staged_rows_are_visible_until_they_are_unstaged(table: StageTable) -> None:
+    table.apply(TableWrite("rows", "a", b"1"), metadata_of(0))
+    table.stage(TableWrite("rows", "a", None))
+    table.stage(TableWrite("rows", "b", b"2"))
+    assert (table.get("a"), table.get("b"), len(table)) == (None, b"2", 1)
+    table.unstage()
+    assert (table.get("a"), table.get("b")) == (b"1", None)
+
+
 def test_tombstone_deletes_a_row_or_is_a_no_op(table: StageTable) -> None:
     table.apply(TableWrite("rows", "a", b"1"), metadata_of(0))
     for _ in range(2):

@@ -19,8 +19,9 @@ from streams.errors import StageFailedError
 from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
+from streams.runtime.chaining import Processed
 from streams.runtime.concurrency import ConcurrencyLimit
-from streams.runtime.processor import Processed, RecordProcessor, dead_letter
+from streams.runtime.processor import RecordProcessor, dead_letter
 from streams.stage import (
     Handler,
     Slices,
@@ -78,11 +79,21 @@ class FakeProducer:
 class FakeTable:
     def __init__(self) -> None:
         self.rows: dict[str, bytes | None] = {}
+        self.staged: dict[str, bytes | None] = {}
         self.error: Exception | None = None
         self.partitions: dict[str, int | None] = {}
 
     def changelog_record(self, write: TableWrite, partition: int | None) -> Write:
         return Write("changelog", write.key.encode(), write.value, partition=partition)
+
+    def get(self, key: str) -> bytes | None:
+        return self.staged.get(key, self.rows.get(key))
+
+    def stage(self, write: TableWrite) -> None:
+        self.staged[write.key] = write.value
+
+    def unstage(self) -> None:
+        self.staged.clear()
 
     def apply(self, write: TableWrite, metadata: RecordMetadata) -> None:
         if self.error is not None:
@@ -700,7 +711,10 @@ async def test_refused_record_is_reported_for_the_record_that_caused_it(
 @pytest.mark.parametrize("returned", [5, [5], "text"])
 async def test_invalid_result_of_the_synchronous_path_is_reported_as_bug(returned: Any) -> None:
     harness = ProcessorHarness(synchronous(lambda _: returned))
-    await harness.processor.write_batch(run_sync(harness, 0))
+    if batch := run_sync(harness, 0):
+        await harness.processor.write_batch(batch)
+    else:
+        await harness.processor.run(incoming())
     assert harness.producer.topics == ["p.errors.v1"]
     assert len(harness.finished) == 1
 
@@ -713,6 +727,34 @@ async def test_cancelled_batch_finishes_nothing() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert (task.cancelled(), harness.finished) == (True, [])
+
+
+async def test_record_behind_a_refused_one_does_not_depend_on_the_row_of_it() -> None:
+    """The second record of a key is processed with the staged row of the first."""
+
+    def sync(_record: Incoming) -> Sequence[Effect]:
+        seen = harness.table.get("k") or b""
+        value = b"huge" if not seen and not harness.producer.written else b"after %s" % seen
+        return [TableWrite("rows", "k", b"row"), Outgoing(VALIDATED, b"k", value)]
+
+    harness = ProcessorHarness(synchronous(sync))
+    harness.producer.refuse = lambda write: write.value in {b"huge", b"row"}
+    batch = []
+    for offset in (0, 1):
+        batch += run_sync(harness, offset)
+        harness.processor.stage(batch[-1])
+    assert [each.effects[-1] for each in batch] == [
+        Outgoing(VALIDATED, b"k", b"huge"),
+        Outgoing(VALIDATED, b"k", b"after row"),
+    ]
+    harness.processor.unstage()
+    harness.producer.refuse = lambda write: write.value == b"huge"
+    await harness.processor.write_batch(batch)
+    assert [write.value for write in harness.producer.written if write.topic != "p.errors.v1"] == [
+        b"row",
+        b"after ",
+    ]
+    assert len(harness.finished) == 2
 
 
 async def test_each_record_of_a_batch_has_its_own_log_context() -> None:
@@ -733,5 +775,5 @@ async def test_each_record_of_a_batch_has_its_own_log_context() -> None:
         for n in (1, 2)
     ]
     await harness.processor.write_batch([each for each in batch if each is not None])
-    assert seen == ["r1", "r2", "r1", "r2"]
+    assert seen == ["r1", "r2", "r1", "r1", "r2", "r2"]
     assert REQUEST.get() == ""

@@ -15,11 +15,17 @@ class Writes:
         self.done: list[tuple[list[str], bool]] = []
         self.acknowledged = asyncio.Event()
         self.acknowledged.set()
-        self.batches = WriteBatches(self.write, self.on_done)
+        self.closed = 0
+        self.closed_when_written: list[int] = []
+        self.batches = WriteBatches(self.write, self.on_done, self.on_close)
 
     async def write(self, records: Sequence[str]) -> None:
         self.written.append([*records])
+        self.closed_when_written.append(self.closed)
         await self.acknowledged.wait()
+
+    def on_close(self) -> None:
+        self.closed += 1
 
     def on_done(self, records: Sequence[str], task: "asyncio.Task[None]") -> None:
         self.done.append(([*records], task.cancelled()))
@@ -70,15 +76,18 @@ async def test_closed_batch_is_not_extended(writes: Writes) -> None:
     assert (writes.written, writes.done) == ([["b"]], [(["a"], True), (["b"], False)])
 
 
-async def test_key_may_join_while_its_batch_is_open_and_has_no_row_of_it(writes: Writes) -> None:
+async def test_key_may_join_while_its_batch_is_open(writes: Writes) -> None:
     writes.batches.add("a", b"a")
-    writes.batches.add("b", b"b", has_rows=True)
-    assert [writes.batches.may_join(key) for key in (b"a", b"b", b"c")] == [True, False, False]
-    writes.batches.add("a", b"a", has_rows=True)
-    assert not writes.batches.may_join(b"a")
-    writes.batches.add("c", b"c")
+    assert [writes.batches.may_join(key) for key in (b"a", b"b")] == [True, False]
     await yield_to_tasks()
-    assert not writes.batches.may_join(b"c")
+    assert not writes.batches.may_join(b"a")
+
+
+async def test_close_of_a_batch_is_reported_before_it_is_written(writes: Writes) -> None:
+    writes.batches.add("a")
+    assert writes.closed == 0
+    await yield_to_tasks()
+    assert writes.closed_when_written == [1]
 
 
 @pytest.mark.parametrize("is_begun", [True, False])
