@@ -4,12 +4,14 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from streams.memory.release import collect_less_often, limit_arenas
 from streams.observability.health import Health
 from streams.observability.http_server import serve
 from streams.observability.log_folding import report_repeats
 from streams.observability.loop_errors import handle_loop_error
+from streams.observability.metrics import BUILD_INFO
 from streams.runtime.worker import Worker
 from streams.settings import Settings
 from streams.stage import Stage
@@ -24,6 +26,7 @@ async def run_stages(
     """Run stages until SIGTERM or SIGINT; ``on_ready`` gets the HTTP address once all are ready."""
     limit_arenas()
     collect_less_often()
+    BUILD_INFO.labels(version("clipmill")).set(1)
     asyncio.get_running_loop().set_exception_handler(handle_loop_error)
     health = Health()
     # The default address falls back to a free port, so that one host can run several workers.
