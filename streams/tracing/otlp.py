@@ -28,6 +28,8 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 HTTP = "http/protobuf"
 
+COMPRESSIONS = ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
+
 FLUSH_SECONDS = 5.0
 """Shutdown timeout of the last export; a collector in the same network answers within
 milliseconds."""
@@ -49,6 +51,14 @@ def is_enabled(environment: Mapping[str, str]) -> bool:
     protocol = next((text for name in PROTOCOLS if (text := environment.get(name))), HTTP)
     if protocol != HTTP:
         raise _config_error(f"OTLP by {protocol} is not supported; set {PROTOCOLS[0]}={HTTP}")
+    for name in COMPRESSIONS:
+        if (text := environment.get(name, "").strip().lower()) not in {
+            "",
+            "none",
+            "gzip",
+            "deflate",
+        }:
+            raise _config_error(f"{name}={text} is not supported; use gzip, deflate or none")
     if not _is_installed():
         raise _config_error(
             f"{named} requests traces, but OpenTelemetry is not installed;"
@@ -58,7 +68,7 @@ def is_enabled(environment: Mapping[str, str]) -> bool:
 
 
 def _is_installed() -> bool:
-    parts = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+    parts = ("opentelemetry.sdk", "requests")
     try:
         return all(importlib.util.find_spec(part) is not None for part in parts)
     except ModuleNotFoundError:
