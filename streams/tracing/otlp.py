@@ -28,7 +28,7 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 HTTP = "http/protobuf"
 
-COMPRESSIONS = ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
+COMPRESSION_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
 
 FLUSH_SECONDS = 5.0
 """Shutdown timeout of the last export; a collector in the same network answers within
@@ -51,13 +51,9 @@ def is_enabled(environment: Mapping[str, str]) -> bool:
     protocol = next((text for name in PROTOCOLS if (text := environment.get(name))), HTTP)
     if protocol != HTTP:
         raise _config_error(f"OTLP by {protocol} is not supported; set {PROTOCOLS[0]}={HTTP}")
-    for name in COMPRESSIONS:
-        if (text := environment.get(name, "").strip().lower()) not in {
-            "",
-            "none",
-            "gzip",
-            "deflate",
-        }:
+    for name in COMPRESSION_VARIABLES:
+        text = environment.get(name, "").strip().lower()
+        if text not in {"", "none", "gzip", "deflate"}:
             raise _config_error(f"{name}={text} is not supported; use gzip, deflate or none")
     if not _is_installed():
         raise _config_error(
@@ -68,9 +64,8 @@ def is_enabled(environment: Mapping[str, str]) -> bool:
 
 
 def _is_installed() -> bool:
-    parts = ("opentelemetry.sdk", "requests")
     try:
-        return all(importlib.util.find_spec(part) is not None for part in parts)
+        return importlib.util.find_spec("opentelemetry.sdk") is not None
     except ModuleNotFoundError:
         return False
 

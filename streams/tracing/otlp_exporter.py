@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.util.re import parse_env_headers
 
+from schemas.redaction import redact
 from streams.observability.metrics import SPANS_DROPPED
 from streams.tracing.otlp_encoding import encode_request, encode_resource
 
@@ -79,8 +80,9 @@ class OtlpExporter(SpanExporter):
         self._stopped = threading.Event()
         compression = _variable(environment, "COMPRESSION").lower() or "none"
         self._compress = COMPRESSIONS[compression]
+        # Not of the session: REQUESTS_CA_BUNDLE would be preferred to it.
+        self._verify: str | bool = _variable(environment, "CERTIFICATE") or True
         self._session = requests.Session()
-        self._session.verify = _variable(environment, "CERTIFICATE") or True
         if certificate := _variable(environment, "CLIENT_CERTIFICATE"):
             key = _variable(environment, "CLIENT_KEY")
             self._session.cert = (certificate, key) if key else certificate
@@ -101,7 +103,7 @@ class OtlpExporter(SpanExporter):
         failure = self._send(body)
         if not failure:
             return SpanExportResult.SUCCESS
-        log.warning("%d spans are not exported: %s", len(spans), failure)
+        log.warning("%d spans are not exported: %s", len(spans), redact(failure))
         SPANS_DROPPED.labels("export_failed").inc(len(spans))
         return SpanExportResult.FAILURE
 
@@ -117,9 +119,13 @@ class OtlpExporter(SpanExporter):
             wait = delay * random.uniform(0.8, 1.2)  # noqa: S311  (no secret)
             try:
                 answer = self._session.post(
-                    self._endpoint, data=body, timeout=max(left, 0.1), allow_redirects=False
+                    self._endpoint,
+                    data=body,
+                    timeout=max(left, 0.1),
+                    allow_redirects=False,
+                    verify=self._verify,
                 )
-            except requests.RequestException as error:
+            except OSError as error:  # Those of requests, and of files with certificates.
                 failure = f"{self._endpoint}: {type(error).__name__}"
             else:
                 if answer.status_code < HTTPStatus.MULTIPLE_CHOICES:

@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Any
 
+import certifi
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
@@ -105,6 +106,20 @@ def test_unreachable_collector_is_tried_until_the_timeout(
     assert "http://127.0.0.1:9/v1/traces: ConnectionError" in caplog.text
 
 
+def test_missing_certificate_fails_the_export_without_naming_credentials(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    environment = {
+        ENDPOINT: "https://user:s3cret@127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": "missing.pem",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.2",
+    }
+    assert OtlpExporter(environment, resource_of("1")).export(BATCH) is FAILURE
+    assert "https://127.0.0.1:9/v1/traces: OSError" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
 def test_shutdown_interrupts_the_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.tracing.otlp_exporter.BACKOFF_SECONDS", 60.0)
     with otlp_receiver(503) as receiver:
@@ -130,5 +145,5 @@ def test_certificates_are_those_of_the_environment() -> None:
         sent = exporter(
             receiver, CERTIFICATE="ca.pem", CLIENT_CERTIFICATE="c.pem", CLIENT_KEY="k.pem"
         )
-    assert sent._session.verify == "ca.pem"
+    assert sent._verify == "ca.pem"
     assert sent._session.cert == ("c.pem", "k.pem")
