@@ -1,4 +1,4 @@
-"""OTLP over HTTP: sends batches of encoded spans, from a thread of the SDK.
+"""OTLP over HTTP: sends batches of encoded spans.
 
 The exporter of the SDK takes spans only before they are encoded, and its encoder takes most of the
 time of a traced request.
@@ -12,13 +12,9 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import cast
 
 import requests
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.util.re import parse_env_headers
 
 from schemas.redaction import redact
@@ -49,23 +45,9 @@ COMPRESSIONS: Mapping[str, Callable[[bytes], bytes]] = {
     "deflate": zlib.compress,
 }
 
-_SAMPLED = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
-
-class EncodedSpan(ReadableSpan):
-    """A span as the SDK's queue takes it, which reads nothing but the sampled flag."""
-
-    def __init__(self, encoded: bytes) -> None:
-        self.encoded = encoded
-
-    @property
-    def context(self) -> SpanContext:
-        """Return that of any sampled span."""
-        return _SAMPLED
-
-
-class OtlpExporter(SpanExporter):
-    """Sends `EncodedSpan` objects; counts those taken off the queue, and failed exports.
+class OtlpExporter:
+    """Sends spans to a collector, and counts those that it does not accept.
 
     Args:
         environment: has the variables ``OTEL_EXPORTER_OTLP_…``.
@@ -73,7 +55,6 @@ class OtlpExporter(SpanExporter):
     """
 
     def __init__(self, environment: Mapping[str, str], resource: Resource) -> None:
-        self.dequeued = 0
         self._resource, self._scope = encode_resource(resource.attributes, "clipmill")
         self._endpoint = endpoint_of(environment)
         self._timeout = _seconds(_variable(environment, "TIMEOUT"))
@@ -95,17 +76,14 @@ class OtlpExporter(SpanExporter):
             }
         )
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export spans; called from the SDK's thread."""
-        self.dequeued += len(spans)
-        encoded = (each.encoded for each in cast("Sequence[EncodedSpan]", spans))
-        body = self._compress(encode_request(self._resource, self._scope, encoded))
+    def export(self, spans: Sequence[bytes]) -> bool:
+        """Send results of `encode_span`; return whether they were accepted. Does not raise."""
+        body = self._compress(encode_request(self._resource, self._scope, spans))
         failure = self._send(body)
-        if not failure:
-            return SpanExportResult.SUCCESS
-        log.warning("%d spans are not exported: %s", len(spans), redact(failure))
-        SPANS_DROPPED.labels("export_failed").inc(len(spans))
-        return SpanExportResult.FAILURE
+        if failure:
+            log.warning("%d spans are not exported: %s", len(spans), redact(failure))
+            SPANS_DROPPED.labels("export_failed").inc(len(spans))
+        return not failure
 
     def shutdown(self) -> None:
         """Interrupt the backoff between two requests."""
@@ -125,7 +103,8 @@ class OtlpExporter(SpanExporter):
                     allow_redirects=False,
                     verify=self._verify,
                 )
-            except OSError as error:  # Those of requests, and of files with certificates.
+            # OSError: of requests, and of files with certificates. ValueError: a malformed URL.
+            except (OSError, ValueError) as error:
                 failure = f"{self._endpoint}: {type(error).__name__}"
             else:
                 if answer.status_code < HTTPStatus.MULTIPLE_CHOICES:

@@ -1,10 +1,12 @@
 """Span recorder: samples, encodes and queues spans, which the exporter sends in batches."""
 
+import threading
+from collections import deque
 from collections.abc import Mapping
 
+import msgspec
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -17,32 +19,61 @@ from opentelemetry.trace import (
 from streams.observability.metrics import SPANS_DROPPED
 from streams.tracing.context import KNOWN_FLAGS, TraceContext
 from streams.tracing.otlp_encoding import encode_span
-from streams.tracing.otlp_exporter import EncodedSpan, OtlpExporter, resource_of
+from streams.tracing.otlp_exporter import OtlpExporter, resource_of
 from streams.tracing.spans import Span
 
 DEFAULT_RATIO = 0.05
 """Sampling ratio of traces without a client's decision, when ``OTEL_TRACES_SAMPLER`` is not set:
 traced, a cached request takes a fifth more CPU, and the collector stores 3 KB."""
 
-QUEUE_SPANS = 2_048
-"""Queue size in spans when ``OTEL_BSP_MAX_QUEUE_SIZE`` is not set: the SDK's default."""
-
 _FLAGS = tuple(TraceFlags(flags) for flags in range(KNOWN_FLAGS + 1))
 
 
-class OtlpRecorder:
-    """Encodes spans and queues them; drops them when the queue is full.
+class QueueLimits(msgspec.Struct, frozen=True):
+    """Limits of the queue; the defaults are those of the SDK.
 
-    Spans are encoded here, not in the thread of the queue: what waits is small, and that thread
-    does not take the interpreter from the event loop for tens of milliseconds.
+    Attributes:
+        spans: maximum number of queued spans; ``OTEL_BSP_MAX_QUEUE_SIZE``.
+        batch: maximum number of spans in a request; ``OTEL_BSP_MAX_EXPORT_BATCH_SIZE``.
+        delay_ms: interval between two exports of fewer spans; ``OTEL_BSP_SCHEDULE_DELAY``.
     """
 
-    def __init__(self, exporter: OtlpExporter, sampler: Sampler, queue_spans: int) -> None:
+    spans: int = 2_048
+    batch: int = 512
+    delay_ms: int = 5_000
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "QueueLimits":
+        """Return the limits of the environment; a value that is not positive is ignored."""
+        names = {
+            "spans": "OTEL_BSP_MAX_QUEUE_SIZE",
+            "batch": "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+            "delay_ms": "OTEL_BSP_SCHEDULE_DELAY",
+        }
+        texts = {name: environment.get(variable, "").strip() for name, variable in names.items()}
+        return cls(
+            **{name: int(text) for name, text in texts.items() if text.isdecimal() and int(text)}
+        )
+
+
+class OtlpRecorder:
+    """Encodes spans and queues them for a thread that exports them; drops them when it is full.
+
+    Spans are encoded before they are queued: what waits is small, and the thread does not take the
+    interpreter from the event loop for tens of milliseconds.
+    """
+
+    def __init__(self, exporter: OtlpExporter, sampler: Sampler, limits: QueueLimits) -> None:
         self._exporter = exporter
         self._sampler = sampler
-        self._queue_spans = queue_spans
-        self._recorded = 0
-        self._processor = BatchSpanProcessor(exporter, max_queue_size=queue_spans)
+        self._limit = limits.spans
+        self._batch = min(limits.batch, limits.spans)
+        self._delay_seconds = limits.delay_ms / 1e3
+        self._spans: deque[bytes] = deque()
+        self._is_due = threading.Event()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="tracing-export", daemon=True)
+        self._thread.start()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], version: str) -> "OtlpRecorder":
@@ -52,10 +83,8 @@ class OtlpRecorder:
             environment: environment of the process; the SDK reads it too.
             version: version of clipmill.
         """
-        queue = environment.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
-        spans = int(queue) if queue.isdecimal() and int(queue) else QUEUE_SPANS
         exporter = OtlpExporter(environment, resource_of(version))
-        return cls(exporter, sampler_of(environment), spans)
+        return cls(exporter, sampler_of(environment), QueueLimits.of(environment))
 
     @property
     def sampler_name(self) -> str:
@@ -65,7 +94,7 @@ class OtlpRecorder:
     @property
     def queued(self) -> int:
         """Number of spans in the queue."""
-        return self._recorded - self._exporter.dequeued
+        return len(self._spans)
 
     def samples(self, context: TraceContext) -> bool:
         """Return the sampling decision for a trace."""
@@ -78,20 +107,33 @@ class OtlpRecorder:
 
     def record(self, span: Span) -> None:
         """Queue a span; drop it when the queue is full."""
-        if self.queued >= self._queue_spans:
+        queued = self.queued
+        if queued >= self._limit:
             SPANS_DROPPED.labels("queue_full").inc()
             return
-        self._recorded += 1
-        self._processor.on_end(EncodedSpan(encode_span(span)))
+        self._spans.append(encode_span(span))
+        if queued + 1 >= self._batch and not self._is_due.is_set():
+            self._is_due.set()
 
     def close(self) -> None:
-        """Flush the queue and shut down; may block for as long as the exporter retries."""
-        self._processor.shutdown()  # type: ignore[no-untyped-call]
+        """Export the queue and end the thread; may block for as long as the exporter retries."""
+        self._is_closed = True
+        self._is_due.set()
+        self._thread.join()
 
     def abort(self) -> None:
-        """Shut down without flushing; count the queued spans as dropped."""
+        """Count the queued spans as dropped, and interrupt the exporter's backoff."""
         SPANS_DROPPED.labels("shutdown").inc(self.queued)
         self._exporter.shutdown()
+
+    def _run(self) -> None:
+        while not self._is_closed:
+            is_full = self._is_due.wait(self._delay_seconds)
+            self._is_due.clear()
+            least = self._batch if is_full and not self._is_closed else 1
+            while len(self._spans) >= least:
+                size = min(self._batch, len(self._spans))
+                self._exporter.export([self._spans.popleft() for _ in range(size)])
 
 
 def sampler_of(environment: Mapping[str, str]) -> Sampler:
