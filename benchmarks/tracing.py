@@ -17,7 +17,7 @@ from benchmarks.pipeline import WARM_UP, Figures, running_clipmill
 from tests.otlp_receiver import OtlpReceiver, otlp_receiver
 from tests.pipeline_process import PipelineProcess
 
-ROUNDS = 3
+ROUNDS = 5
 REQUESTS = 4_000
 """Published at once; four seconds or more of full load."""
 

@@ -1,8 +1,11 @@
 """A collector for tests: takes OTLP over HTTP and decodes it with the official messages."""
 
+import gzip
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,13 +15,27 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
+DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "gzip": gzip.decompress,
+    "deflate": zlib.decompress,
+}
+
 
 class OtlpReceiver:
-    """Spans that came, by id; a copy of a span replaces the one before."""
+    """Spans that came, by id; a copy of a span replaces the one before.
+
+    Attributes:
+        endpoint: base URL.
+        bytes: size of all bodies.
+        calls: path and headers of every request.
+        resources: attributes of the resource of every request.
+    """
 
     def __init__(self, *, keeps: bool = True) -> None:
         self.endpoint = ""
         self.bytes = 0
+        self.calls: list[tuple[str, Message]] = []
         self._keeps = keeps
         self.resources: list[dict[str, str]] = []
         self._spans: dict[tuple[bytes, bytes], WireSpan] = {}
@@ -52,17 +69,37 @@ def attributes_of(item: Any) -> dict[str, str]:
 
 
 @contextmanager
-def otlp_receiver(status: int = 200, *, keeps: bool = True) -> Iterator[OtlpReceiver]:
-    """Run a collector on loopback that answers with this status, and keeps what it takes."""
+def otlp_receiver(
+    status: int = 200,
+    *,
+    keeps: bool = True,
+    first: Sequence[int] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Iterator[OtlpReceiver]:
+    """Run a collector on loopback.
+
+    Args:
+        status: of its answers; it takes the spans when it is 200.
+        keeps: keep the spans.
+        first: status of each of the first answers.
+        headers: of its answers.
+    """
     receiver = OtlpReceiver(keeps=keeps)
+    statuses = iter(first)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            if status == 200:
-                receiver.take(body)
-            self.send_response(status)
-            self.send_header("content-type", "application/x-protobuf")
+            answer = next(statuses, status)
+            receiver.calls.append((self.path, self.headers))
+            if answer == 200:
+                receiver.take(DECOMPRESS[self.headers["content-encoding"] or ""](body))
+            self.send_response(answer)
+            for name, value in {
+                "content-type": "application/x-protobuf",
+                **(headers or {}),
+            }.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(ExportTraceServiceResponse().SerializeToString())
 

@@ -17,6 +17,7 @@ LOOKUPS = Row(
             unit="percentunit",
             maximum=1,
             description="Share of the look-ups of a level that are hits.",
+            page="caches",
         ),
         line(
             "Look-ups by outcome",
@@ -49,6 +50,7 @@ CONTENT = Row(
             "Entries",
             total("clipmill_cache_entries", "stage, cache, level"),
             "{{stage}} {{cache}} {{level}}",
+            page="caches",
         ),
         line(
             "Bytes",

@@ -8,7 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from deploy.grafana.model import Board, Panel, Query, Row, Variable
 from deploy.grafana.panel_options import OPTIONS
+from deploy.grafana.panels import console_url
 from streams.observability.metrics import REGISTRY
+from streams.settings.console import ConsoleSettings
 
 SCHEMA_VERSION = 41
 """Of Grafana 11.6; later versions migrate it when they load a board."""
@@ -17,14 +19,32 @@ COLUMNS = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 TAG = "clipmill"
 
+PLACES = {
+    "runbooks": ("Runbooks", "docs/runbooks", "Where docs/runbooks of this version can be read."),
+    "console": (
+        "Console",
+        f"http://{ConsoleSettings().http}",
+        "Where the browser reaches `clipmill console`.",
+    ),
+}
+"""Text boxes with base URLs: label, default, description."""
+
+ANNOTATION_SECONDS = 60
+"""Step of the annotations; their queries find what happened within this time."""
+
 ANNOTATIONS = {
     "Breaker changes": (
-        "changes(clipmill_breaker_state[1m]) > 0",
+        "max by (platform, operation, egress) (changes(clipmill_breaker_state[1m])) > 0",
         "orange",
         "{{platform}} {{operation}} {{egress}}",
     ),
+    "Deploys": (
+        "sum by (version) (clipmill_build_info unless on (version) clipmill_build_info offset 1m)",
+        "purple",
+        "version {{version}}",
+    ),
     "Starts": (
-        'changes(process_start_time_seconds{job="clipmill"}[1m]) > 0',
+        'process_start_time_seconds{job="clipmill"} > time() - 60',
         "blue",
         "{{instance}}",
     ),
@@ -51,28 +71,39 @@ def as_json(board: Board) -> dict[str, Any]:
         "time": {"from": "now-1h", "to": "now"},
         "links": _links(),
         "annotations": {"list": [_annotation(name, *each) for name, each in ANNOTATIONS.items()]},
-        "templating": {"list": [_datasource(), *map(_variable, board.variables), _runbooks()]},
+        "templating": {
+            "list": [
+                _datasource(),
+                *map(_variable, board.variables),
+                *(_place(name, *each) for name, each in PLACES.items()),
+            ]
+        },
         "panels": list(_panels(board.rows)),
     }
 
 
 def _links() -> list[dict[str, Any]]:
-    boards = {
-        "type": "dashboards",
-        "title": "clipmill",
-        "tags": [TAG],
+    boards = {"type": "dashboards", "tags": [TAG], "includeVars": True, "keepTime": True}
+    return [
+        _link("clipmill", "") | boards,
+        _link("Console", console_url("overview")),
+        _link("Runbooks", "${runbooks:raw}"),
+    ]
+
+
+def _link(title: str, url: str) -> dict[str, Any]:
+    return {
+        "type": "link",
+        "title": title,
+        "url": url,
+        "tags": [],
         "asDropdown": False,
-        "includeVars": True,
-        "keepTime": True,
-        "targetBlank": False,
+        "includeVars": False,
+        "keepTime": False,
+        "targetBlank": bool(url),
         "icon": "external link",
         "tooltip": "",
-        "url": "",
     }
-    return [
-        boards,
-        boards | {"type": "link", "title": "Runbooks", "tags": [], "url": "${runbooks}"},
-    ]
 
 
 def _annotation(name: str, expr: str, color: str, title: str) -> dict[str, Any]:
@@ -82,7 +113,7 @@ def _annotation(name: str, expr: str, color: str, title: str) -> dict[str, Any]:
         "enable": True,
         "iconColor": color,
         "expr": expr,
-        "step": "60s",
+        "step": f"{ANNOTATION_SECONDS}s",
         "titleFormat": title,
     }
 
@@ -96,14 +127,14 @@ def _datasource() -> dict[str, Any]:
     }
 
 
-def _runbooks() -> dict[str, Any]:
+def _place(name: str, label: str, default: str, description: str) -> dict[str, Any]:
     return {
-        "name": "runbooks",
-        "label": "Runbooks",
-        "description": "Where docs/runbooks of this version can be read.",
+        "name": name,
+        "label": label,
+        "description": description,
         "type": "textbox",
-        "query": "docs/runbooks",
-        "current": {"text": "docs/runbooks", "value": "docs/runbooks"},
+        "query": default,
+        "current": {"text": default, "value": default},
     }
 
 
@@ -157,6 +188,8 @@ def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
         "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "options": OPTIONS[panel.kind],
     }
+    if panel.page:
+        found["links"] = [_link("Console", console_url(panel.page))]
     if panel.kind == "table":
         hidden = dict.fromkeys(("Time", "Value", "__name__", "instance", "job"), True)
         found["transformations"] = [{"id": "organize", "options": {"excludeByName": hidden}}]
@@ -207,7 +240,8 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         }
         found["mappings"] = [{"type": "value", "options": options}]
     if panel.link:
-        found["links"] = [{"title": "Runbook", "url": panel.link, "targetBlank": True}]
+        link = {"title": panel.link.title, "url": panel.link.url, "targetBlank": True}
+        found["links"] = [link]
     return found
 
 

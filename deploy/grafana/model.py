@@ -32,6 +32,14 @@ class State:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Where a click on a value leads, with Grafana's variables."""
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """A panel of a board.
 
@@ -41,7 +49,8 @@ class Panel:
         stacked: areas on top of each other.
         states: names of values, for state timelines and stats.
         warn: value from which a stat is orange; ``alarm``: red.
-        link: where a click on a value leads, with Grafana's variables.
+        link: of each value.
+        page: of the console, with more about what the panel shows; a link in its heading.
         maximum: end of the axis.
     """
 
@@ -56,7 +65,8 @@ class Panel:
     states: Mapping[int, State] | None = None
     warn: float | None = None
     alarm: float | None = None
-    link: str = ""
+    link: Link | None = None
+    page: str = ""
     maximum: float | None = None
 
 

@@ -1,7 +1,15 @@
 """Overview board: rate, success, latency, lag, firing alerts."""
 
-from deploy.grafana.model import Board, Panel, Query, Row
-from deploy.grafana.panels import INSTANCES, READINESS, line, quantiles, stat, states
+from deploy.grafana.model import Board, Link, Panel, Query, Row
+from deploy.grafana.panels import (
+    FAILED_REQUESTS,
+    INSTANCES,
+    READINESS,
+    line,
+    quantiles,
+    stat,
+    states,
+)
 from deploy.grafana.promql import INSTANCE, LAGGING, increase, largest, quantile, rate, total
 
 _DECIDED = rate("clipmill_results_total", where=f'{INSTANCE},status!~"rejected|cancelled"')
@@ -25,6 +33,7 @@ NOW = Row(
             description="Share of the outcomes that are not caused by the service; 1 without"
             " traffic. Content errors of platforms count as served.",
             unit="percentunit",
+            page="failures",
         ),
         stat(
             "Latency, p95",
@@ -34,21 +43,35 @@ NOW = Row(
             warn=60,
             alarm=300,
         ),
-        stat("Open requests", total("clipmill_requests_open")),
-        stat("Lag", f"sum({_LAG})", description="Lag of all stages together.", warn=1_000),
+        stat("Open requests", total("clipmill_requests_open"), page="overview"),
+        stat(
+            "Lag",
+            f"sum({_LAG})",
+            description="Lag of all stages together.",
+            warn=1_000,
+            page="pipeline",
+        ),
         stat(
             "Oldest record",
             largest("clipmill_stage_lag_seconds", where=LAGGING),
             unit="s",
             warn=300,
             alarm=1_800,
+            page="pipeline",
         ),
-        stat("Parked", total("clipmill_parked_events"), warn=100),
-        stat("Oldest parked", largest("clipmill_oldest_parked_seconds"), unit="s", warn=3_600),
+        stat("Parked", total("clipmill_parked_events"), warn=100, page="?state=parked"),
+        stat(
+            "Oldest parked",
+            largest("clipmill_oldest_parked_seconds"),
+            unit="s",
+            warn=3_600,
+            page="?state=parked",
+        ),
         stat(
             "Dead letters in a day",
             increase("clipmill_dead_letters_total", window="24h"),
             warn=1,
+            page="deadletters",
         ),
         stat(
             "Breakers open",
@@ -56,13 +79,22 @@ NOW = Row(
             f" (clipmill_breaker_state{{{INSTANCE}}}) >= 2) or on () vector(0)",
             description="Endpoints whose circuit breaker is open.",
             warn=1,
+            page="breakers",
         ),
         stat(
             "Workers",
             f'sum(up{{job="clipmill",{INSTANCE}}})',
             description="Workers that Prometheus can scrape.",
+            page="pipeline",
         ),
-        stat("Heartbeat", largest("clipmill_heartbeat_age_seconds"), unit="s", warn=15, alarm=30),
+        stat(
+            "Heartbeat",
+            largest("clipmill_heartbeat_age_seconds"),
+            unit="s",
+            warn=15,
+            alarm=30,
+            page="pipeline",
+        ),
     ),
 )
 
@@ -80,7 +112,8 @@ WRONG = Row(
             kind="table",
             width=12,
             description="A click on an alert opens its runbook.",
-            link="${runbooks}/${__data.fields.alertname}.md",
+            link=Link("Runbook", "${runbooks:raw}/${__data.fields.alertname}.md"),
+            page="overview",
         ),
         states(
             "Stages ready",
@@ -89,6 +122,7 @@ WRONG = Row(
             READINESS,
             width=12,
             description="A stage is ready if all its workers are.",
+            page="pipeline",
         ),
     ),
 )
@@ -108,17 +142,28 @@ TRAFFIC = Row(
             rate("clipmill_results_total", "error_type", f'{INSTANCE},error_type!=""'),
             "{{error_type}}",
             unit="reqps",
-            description="Outcomes that are not completed, by their code.",
+            description="Outcomes that are not completed, by code; a click on one lists its"
+            " requests.",
+            link=FAILED_REQUESTS,
+            page="failures",
         ),
         quantiles(
             "Latency from request to result", "clipmill_request_duration_seconds", where=_COMPLETED
         ),
-        line("Lag by stage", _LAG, "{{stage}}", description="Lag of each stage."),
+        line("Lag by stage", _LAG, "{{stage}}", description="Lag of each stage.", page="pipeline"),
         line(
-            "Parked by delay", total("clipmill_parked_events", "delay"), "{{delay}}", stacked=True
+            "Parked by delay",
+            total("clipmill_parked_events", "delay"),
+            "{{delay}}",
+            stacked=True,
+            page="?state=parked",
         ),
         line(
-            "Files", rate("clipmill_downloaded_bytes_total", "platform"), "{{platform}}", unit="Bps"
+            "Files",
+            rate("clipmill_downloaded_bytes_total", "platform"),
+            "{{platform}}",
+            unit="Bps",
+            page="library",
         ),
     ),
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.grafana.model import Panel, Query, State, Variable
+from deploy.grafana.model import Link, Panel, Query, State, Variable
 from deploy.grafana.promql import INSTANCE, quantile
 
 INSTANCES = Variable("instance", "clipmill_stage_ready")
@@ -15,7 +15,18 @@ BREAKER_STATES = {
 }
 READINESS = {0: State("not ready", "red"), 1: State("ready", "green")}
 PAUSES = {0: State("consuming", "green"), 1: State("paused", "red")}
+COOKIES = {0: State("saved", "green"), 1: State("not saved", "red")}
 HEALTH = {0: State("not used", "red"), 1: State("used", "green")}
+
+
+def console_url(page: str) -> str:
+    """Return the URL of a page of the console."""
+    return f"${{console:raw}}/{page}"
+
+
+FAILED_REQUESTS = Link(
+    "Requests with this code", console_url("?error=${__field.labels.error_type}")
+)
 
 
 def line(title: str, expr: str, legend: str = "", **more: Any) -> Panel:

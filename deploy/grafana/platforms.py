@@ -1,7 +1,17 @@
 """Platforms and egress: network attempts, rates, breakers, accounts, the engine."""
 
 from deploy.grafana.model import Board, Panel, Query, Row, Variable
-from deploy.grafana.panels import BREAKER_STATES, HEALTH, INSTANCES, line, quantiles, stat, states
+from deploy.grafana.panels import (
+    BREAKER_STATES,
+    COOKIES,
+    FAILED_REQUESTS,
+    HEALTH,
+    INSTANCES,
+    line,
+    quantiles,
+    stat,
+    states,
+)
 from deploy.grafana.promql import INSTANCE, PLATFORM, increase, largest, quantile, rate, total
 
 ATTEMPTS = Row(
@@ -22,6 +32,8 @@ ATTEMPTS = Row(
             "{{platform}} {{operation}} {{egress}} {{error_type}}",
             unit="percentunit",
             maximum=1,
+            link=FAILED_REQUESTS,
+            page="failures",
         ),
         Panel(
             "Duration, p95",
@@ -79,6 +91,7 @@ RATES = Row(
             unit="reqps",
             width=12,
             description="Rate limit of all workers, present adaptive rate, and attempts made.",
+            page="breakers",
         ),
         line(
             "Waiting for the rate limiter",
@@ -114,6 +127,7 @@ BREAKERS = Row(
             "{{platform}} {{operation}} {{egress}}",
             BREAKER_STATES,
             width=12,
+            page="breakers",
         ),
         line(
             "Changes",
@@ -141,6 +155,7 @@ ACCOUNTS = Row(
             largest("clipmill_account_healthy", "platform, account", PLATFORM),
             "{{platform}} {{account}}",
             HEALTH,
+            page="overview",
         ),
         line(
             "Login expires in",
@@ -155,14 +170,30 @@ ACCOUNTS = Row(
             "{{platform}} {{account}} {{outcome}}",
             unit="ops",
         ),
+        line(
+            "Time since a page was read with an account",
+            "time() - max by (platform, account)"
+            f" (clipmill_account_last_success_timestamp_seconds{{{PLATFORM}}} > 0)",
+            "{{platform}} {{account}}",
+            unit="s",
+            description="Of accounts with which a page that needs a login was read.",
+            width=12,
+        ),
+        states(
+            "Renewed cookies",
+            largest("clipmill_account_unsaved", "platform, account", PLATFORM),
+            "{{platform}} {{account}}",
+            COOKIES,
+            width=12,
+        ),
     ),
 )
 
 ENGINE = Row(
     "Engine",
     (
-        stat("Processes", total("clipmill_engine_processes")),
-        stat("Replaced", total("clipmill_engine_restarts")),
+        stat("Processes", total("clipmill_engine_processes"), page="pipeline#engine"),
+        stat("Replaced", total("clipmill_engine_restarts"), page="pipeline#engine"),
         stat("Browser impersonation", f"min(clipmill_engine_impersonation{{{INSTANCE}}})"),
         stat("Native proof of work", largest("clipmill_engine_native_proof_of_work")),
         Panel(
@@ -172,6 +203,7 @@ ENGINE = Row(
             width=8,
             height=4,
             description="Versions of yt-dlp and curl_cffi by instance.",
+            page="pipeline#engine",
         ),
         line(
             "Challenge pages", rate("clipmill_engine_challenge_seconds_count"), unit="ops", width=12

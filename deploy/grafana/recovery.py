@@ -1,7 +1,7 @@
 """Recovery board: failures, retries, strategies, dead letters."""
 
 from deploy.grafana.model import Board, Panel, Query, Row
-from deploy.grafana.panels import INSTANCES, line, quantiles
+from deploy.grafana.panels import FAILED_REQUESTS, INSTANCES, line, quantiles
 from deploy.grafana.promql import increase, largest, rate, total
 
 FAILURES = Row(
@@ -13,6 +13,8 @@ FAILURES = Row(
             rate("clipmill_failures_total", "error_type"),
             "{{error_type}}",
             unit="ops",
+            link=FAILED_REQUESTS,
+            page="failures",
         ),
         line(
             "Retries by delay",
@@ -44,12 +46,19 @@ FAILURES = Row(
 DELAYS = Row(
     "Delays",
     (
-        line("Parked", total("clipmill_parked_events", "delay"), "{{delay}}", stacked=True),
+        line(
+            "Parked",
+            total("clipmill_parked_events", "delay"),
+            "{{delay}}",
+            stacked=True,
+            page="?state=parked",
+        ),
         line(
             "Oldest parked",
             largest("clipmill_oldest_parked_seconds", "delay"),
             "{{delay}}",
             unit="s",
+            page="?state=parked",
         ),
         quantiles("Lateness of released events", "clipmill_delay_lateness_seconds"),
     ),
@@ -63,12 +72,19 @@ DEAD_LETTERS = Row(
             increase("clipmill_dead_letters_total", "reason"),
             "{{reason}}",
             stacked=True,
+            page="deadletters",
         ),
-        line("Replayed", increase("clipmill_dead_letter_replays_total", "step"), "{{step}}"),
+        line(
+            "Replayed",
+            increase("clipmill_dead_letter_replays_total", "step"),
+            "{{step}}",
+            page="replay",
+        ),
         line(
             "Commands",
             increase("clipmill_commands_total", "command, outcome"),
             "{{command}} {{outcome}}",
+            page="orders",
         ),
     ),
 )

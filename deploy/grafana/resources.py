@@ -61,6 +61,11 @@ PROCESSES = Row(
             unit="ops",
             description="Collections of Python's garbage collector per second.",
         ),
+        line(
+            "Trace spans dropped",
+            increase("clipmill_trace_spans_dropped_total", "reason"),
+            "{{reason}}",
+        ),
     ),
 )
 
@@ -101,6 +106,7 @@ RETENTION = Row(
             "Stored files",
             f"max(clipmill_stored_files{{{INSTANCE}}})",
             description="Files at the last check; 0 without limits in the settings.",
+            page="library",
         ),
         line(
             "Stored bytes",

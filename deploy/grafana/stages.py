@@ -71,6 +71,7 @@ LAG = Row(
             largest("clipmill_stage_lag_records", "stage, topic, partition", _LAGGING),
             "{{stage}} {{topic}}-{{partition}}",
             width=12,
+            page="pipeline",
         ),
         line(
             "Age of the oldest uncommitted record",
@@ -78,6 +79,7 @@ LAG = Row(
             "{{stage}} {{topic}}",
             unit="s",
             width=12,
+            page="pipeline",
         ),
         line(
             "Backlog",
@@ -102,12 +104,14 @@ CONDITION = Row(
             f"min by (stage, instance) (clipmill_stage_ready{{{STAGE}}})",
             "{{stage}} {{instance}}",
             READINESS,
+            page="pipeline",
         ),
         states(
             "Intake",
             largest("clipmill_stage_intake_paused", "stage, instance", STAGE),
             "{{stage}} {{instance}}",
             PAUSES,
+            page="overview",
         ),
         line(
             "Time since the last finished record",
@@ -118,12 +122,6 @@ CONDITION = Row(
             description="Meaningless without lag.",
         ),
         line(
-            "Heartbeat",
-            largest("clipmill_heartbeat_age_seconds", "stage", INSTANCE),
-            "{{stage}}",
-            unit="s",
-        ),
-        line(
             "Restarts after a crash",
             increase("clipmill_stage_restarts_total", "stage", STAGE),
             "{{stage}}",
@@ -132,6 +130,41 @@ CONDITION = Row(
             "Unexpected exceptions",
             increase("clipmill_stage_bugs_total", "stage", STAGE),
             "{{stage}}",
+        ),
+        Panel(
+            "Versions",
+            (Query(largest("clipmill_build_info", "instance, version", INSTANCE)),),
+            kind="table",
+            description="Version of clipmill by instance.",
+            page="pipeline",
+        ),
+    ),
+)
+
+HEARTBEATS = Row(
+    "Heartbeats",
+    (
+        line(
+            "Heartbeat",
+            largest("clipmill_heartbeat_age_seconds", "stage", INSTANCE),
+            "{{stage}}",
+            unit="s",
+        ),
+        Panel(
+            "From publication to processing, p95",
+            (
+                Query(
+                    quantile(0.95, "clipmill_heartbeat_duration_seconds", "stage", STAGE),
+                    "{{stage}}",
+                ),
+            ),
+            unit="s",
+        ),
+        line(
+            "Time since the last publication",
+            f"time() - max(clipmill_heartbeat_last_sent_timestamp_seconds{{{INSTANCE}}})",
+            unit="s",
+            description="Without a publication no stalled stage is detected.",
         ),
     ),
 )
@@ -162,6 +195,6 @@ STAGES = Board(
     "stages",
     "Stages",
     "Records, lag and condition of each stage.",
-    (RECORDS, LAG, CONDITION, KAFKA),
+    (RECORDS, LAG, CONDITION, HEARTBEATS, KAFKA),
     (INSTANCES, Variable("stage", "clipmill_stage_ready")),
 )

@@ -18,19 +18,25 @@ POLICY = (
 """uPlot sets the sizes of its elements by style attributes."""
 
 
-def build_page(prometheus: str) -> web.Application:
-    """Return the application: the page, the boards as JSON, and the runbooks as text."""
+def build_page(prometheus: str, console: str) -> web.Application:
+    """Return the application: the page, the boards as JSON, and the runbooks as text.
+
+    Args:
+        prometheus: its URL.
+        console: the URL that the boards' links to the console begin with.
+    """
 
     async def start(_request: web.Request) -> web.StreamResponse:
         return web.FileResponse(HERE / "index.html", headers=_headers(prometheus))
 
-    async def places(_request: web.Request) -> web.StreamResponse:
+    async def show_places(_request: web.Request) -> web.StreamResponse:
         names = [f"clipmill-{board.name}" for board in BOARDS]
-        return web.json_response({"prometheus": prometheus, "boards": names})
+        places = {"prometheus": prometheus, "console": console, "boards": names}
+        return web.json_response(places)
 
     application = web.Application()
     application.router.add_get("/", start)
-    application.router.add_get("/places.json", places)
+    application.router.add_get("/places.json", show_places)
     application.router.add_static("/static", HERE)
     application.router.add_static("/boards", BOARD_FILES)
     application.router.add_static("/docs/runbooks", RUNBOOKS)
@@ -42,9 +48,9 @@ def _headers(prometheus: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(prometheus: str, port: int) -> AsyncIterator[str]:
+async def serving(prometheus: str, console: str, port: int) -> AsyncIterator[str]:
     """Serve the page on loopback; yields its URL."""
-    runner = web.AppRunner(build_page(prometheus), access_log=None)
+    runner = web.AppRunner(build_page(prometheus, console), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()

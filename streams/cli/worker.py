@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 
 import click
 import orjson
@@ -15,6 +16,7 @@ from streams.observability.health import Health
 from streams.observability.http_server import serve
 from streams.observability.log_folding import report_repeats
 from streams.observability.logs import configure_logging
+from streams.observability.metrics import BUILD_INFO
 from streams.runtime.worker import Worker
 from streams.settings import Settings, load_settings
 from streams.stage import Stage, load_stages
@@ -52,6 +54,7 @@ async def run_stages(
     """Run stages until SIGTERM or SIGINT; ``on_ready`` gets the HTTP address once all are ready."""
     limit_arenas()
     collect_less_often()
+    BUILD_INFO.labels(version("clipmill")).set(1)
     asyncio.get_running_loop().set_exception_handler(handle_loop_error)
     health = Health()
     # The default address falls back to a free port, so that one host can run several workers.

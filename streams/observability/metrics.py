@@ -97,6 +97,7 @@ DURATION = _histogram("stage_duration_seconds", "Time from reading a record to i
 LAST_PROCESSED = _gauge(
     "stage_last_processed_timestamp_seconds", "When a record was last finished.", "stage"
 )
+BUILD_INFO = _gauge("build_info", "1; the version of clipmill as label.", "version")
 BUGS = _counter("stage_bugs_total", "Unexpected exceptions; each one is also on errors.", "stage")
 RESTARTS = _counter("stage_restarts_total", "Restarts of a stage after a crash.", "stage")
 READY = _gauge("stage_ready", "1 when the stage has its partitions and tables.", "stage")

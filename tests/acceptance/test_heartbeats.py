@@ -1,7 +1,7 @@
-"""A stalled stage is reported by another process: in its health and in its metric.
+"""A stalled stage is reported by another process: in its health, its metric and its alert.
 
-With short intervals; `tests/unit/streams/runtime/test_heartbeats.py` shows for every time at which
-a stage may stall that the default ones detect it within 30 s.
+`tests/unit/streams/runtime/test_heartbeats.py` shows for every time at which a stage may stall that
+the default intervals detect it within 20 s; then it is scraped and the rule evaluated.
 """
 
 import asyncio
@@ -11,9 +11,12 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.watch.programs import prometheus, prometheus_configuration
 from streams.stage import stage_names
 from streams.topics import AUDIT, RESULTS
 from tests.acceptance.client import PipelineClient, get
@@ -25,6 +28,7 @@ SHORT_INTERVALS = {
 }
 OTHERS = tuple(name for name in stage_names() if name not in {"monitor", "extraction"})
 DETECTION_SECONDS = 30.0
+FIRING = 'ALERTS{alertname="ClipmillHeartbeatMissed",alertstate="firing"}'
 
 
 async def test_stages_of_a_stopped_process_are_reported_as_degraded(tmp_path: Path) -> None:
@@ -46,6 +50,35 @@ async def test_stages_of_a_stopped_process_are_reported_as_degraded(tmp_path: Pa
         assert await PipelineClient(pipeline).records(AUDIT, RESULTS) == [], (
             "heartbeats reach no topic of clients"
         )
+
+
+@pytest.mark.alone
+async def test_stopped_stage_fires_its_alert_within_30_seconds(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path) as pipeline:
+        extraction, others = [
+            pipeline.spawn_worker(*stages) for stages in (("extraction",), ("monitor", *OTHERS))
+        ]
+        await asyncio.gather(extraction.wait_ready(), others.wait_ready())
+        await _wait_until(others, _reports())
+        configuration = prometheus_configuration([urlsplit(others.ready["http"]).netloc])
+        async with prometheus(configuration, tmp_path / "prometheus", 0) as url:
+            await _wait_for_samples(url, "clipmill_heartbeat_age_seconds")
+            os.kill(extraction.pid, signal.SIGSTOP)
+            async with asyncio.timeout(DETECTION_SECONDS):
+                (alert,) = await _wait_for_samples(url, FIRING)
+            assert alert["metric"]["stage"] == "extraction"
+            health = json.loads(await get(f"{others.ready['http']}/health/ready"))
+            assert set(health["degraded"]) == {"extraction"}
+            os.kill(extraction.pid, signal.SIGCONT)
+
+
+async def _wait_for_samples(prometheus_url: str, query: str) -> list[dict[str, Any]]:
+    async with asyncio.timeout(DETECTION_SECONDS):
+        while True:
+            body = json.loads(await get(f"{prometheus_url}/api/v1/query?query={quote(query)}"))
+            if found := body["data"]["result"]:
+                return [*found]
+            await asyncio.sleep(0.2)
 
 
 Check = Callable[[Mapping[str, Any], Mapping[str, float]], bool]

@@ -6,11 +6,12 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from aiohttp import ClientSession
+from aiohttp import ClientConnectionError, ClientSession
 
 READY_SECONDS = 90
 
@@ -42,6 +43,17 @@ async def get(url: str) -> Any:
         return json.loads(await answer.text())
 
 
+async def wait_until_served(url: str) -> None:
+    """Wait until the console, which starts after the service is ready, answers."""
+    async with asyncio.timeout(30), ClientSession() as session:
+        while True:
+            with suppress(ClientConnectionError):
+                async with session.get(url) as answer:
+                    assert answer.status == 200, url
+                    return
+            await asyncio.sleep(0.2)
+
+
 async def wait_until_scraped(prometheus: str) -> list[dict[str, Any]]:
     """Return the samples of `up` once the worker was scraped."""
     async with asyncio.timeout(30):
@@ -53,8 +65,8 @@ async def wait_until_scraped(prometheus: str) -> list[dict[str, Any]]:
 
 
 async def test_watch_starts_monitors_the_service_and_ends_all_processes(tmp_path: Path) -> None:
-    ports = free_ports(3)
-    names = ("--prometheus-port", "--alertmanager-port", "--boards-port")
+    ports = free_ports(4)
+    names = ("--prometheus-port", "--alertmanager-port", "--boards-port", "--console-port")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "deploy.watch", "--data-dir", str(tmp_path)),
         *(word for name, port in zip(names, ports, strict=True) for word in (name, str(port))),
@@ -70,6 +82,8 @@ async def test_watch_starts_monitors_the_service_and_ends_all_processes(tmp_path
         assert [each["url"] for each in managers] == [f"{addresses['Alertmanager']}/api/v2/alerts"]
         found = await get(f"{addresses['Boards']}/places.json")
         assert found["prometheus"] == server
+        assert found["console"] == addresses["Console"]
+        await wait_until_served(f"{found['console']}/overview")
         for board in found["boards"]:
             assert (await get(f"{addresses['Boards']}/boards/{board}.json"))["uid"] == board
         children = psutil.Process(process.pid).children(recursive=True)

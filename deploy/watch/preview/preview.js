@@ -52,6 +52,9 @@ const named = (legend, labels) => {
   return Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(" ") || "value";
 };
 
+// The address of a link to the console; the links of values have labels in them that this page leaves out.
+const consoleUrl = (url) => url.replace("${console:raw}", state.places.console);
+
 const ask = async (path, fields) => {
   const answer = await fetch(`${state.places.prometheus}/api/v1/${path}?${new URLSearchParams(fields)}`);
   const body = await answer.json();
@@ -190,7 +193,9 @@ const draw = async () => {
     if (panel.type === "row") { fresh.append(make("h2", panel.title)); continue; }
     const box = make("article", "", { title: panel.description });
     box.style.gridColumn = `span ${panel.gridPos.w}`;
-    box.append(make("h3", panel.title));
+    const heading = make("h3", panel.title);
+    for (const link of panel.links ?? []) heading.append(" ", make("a", link.title, { href: consoleUrl(link.url) }));
+    box.append(heading);
     fresh.append(box);
     jobs.push([panel, box]);
   }
@@ -222,6 +227,7 @@ const start = async () => {
   state.places = await (await fetch("places.json")).json();
   const nav = document.querySelector("#boards");
   for (const name of state.places.boards) nav.append(make("a", name.replace("clipmill-", ""), { href: `#${name}` }));
+  nav.append(make("a", "console", { href: `${state.places.console}/overview` }));
   addEventListener("hashchange", choose);
   document.querySelector("#range").addEventListener("change", draw);
   await choose();

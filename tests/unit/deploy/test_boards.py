@@ -14,11 +14,15 @@ from deploy.grafana.__main__ import FOLDER, main
 from deploy.grafana.grafana_json import COLUMNS
 from deploy.watch.programs import program
 from streams.observability.metrics import REGISTRY
+from streams.settings.console import ConsoleSettings
 from tests.unit.deploy.board_queries import boards, interpolated, panels, queries
 from tests.unit.deploy.test_alerts import RECORDS, records_in
 from tests.unit.docs.metric_names import metric_labels, metrics_in
+from tests.unit.streams.console.consoles import running_console
 
 BOARDS = boards()
+CONSOLE = "${console:raw}/"
+LABEL = "${__field.labels.error_type}"
 # Added by Prometheus and the collectors of the client library.
 OTHER_LABELS = {"le", "instance", "job", "generation", "alertname", "alertstate", "severity"}
 
@@ -117,3 +121,51 @@ def test_queries_are_valid_promql(board: dict[str, Any], tmp_path: Path) -> None
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_metric_is_on_a_board() -> None:
+    shown = {
+        name for each in BOARDS.values() for _, expr in queries(each) for name in metrics_in(expr)
+    }
+    assert metric_labels().keys() - shown == set()
+
+
+def console_links(board: dict[str, Any]) -> set[str]:
+    """Return the targets of all links to the console, relative to its base URL."""
+    return {
+        link["url"].removeprefix(CONSOLE)
+        for holder in (
+            board,
+            *panels(board),
+            *(each["fieldConfig"]["defaults"] for each in panels(board)),
+        )
+        for link in holder.get("links", [])
+        if link["url"].startswith(CONSOLE)
+    }
+
+
+async def test_links_lead_to_pages_of_the_console(tmp_path: Path) -> None:
+    targets = sorted({target for board in BOARDS.values() for target in console_links(board)})
+    assert {"overview", "failures", "deadletters", "breakers", "pipeline", "?state=parked"} <= {
+        *targets
+    }
+    async with running_console(tmp_path) as console:
+        for target in targets:
+            path, _, fragment = target.replace(LABEL, "content.deleted").partition("#")
+            answer = await console.get(f"/{path}")
+            text = await answer.text()
+            assert answer.status == 200, target
+            assert f'id="{fragment}"' in text or not fragment, target
+
+
+@every_board
+def test_links_use_variables_that_exist(board: dict[str, Any]) -> None:
+    urls = re.findall(r'"url": "([^"]+)"', json.dumps(board))
+    used = {name for url in urls for name in re.findall(r"\${(\w+)(?::raw)?}", url)}
+    assert used == {"console", "runbooks"}
+    fields = {
+        frozenset(each) for holder in (board, *panels(board)) for each in holder.get("links", [])
+    }
+    assert len(fields) == 1, "Grafana's decoder requires every field of each link"
+    defaults = {each["name"]: each["query"] for each in board["templating"]["list"]}
+    assert defaults["console"] == f"http://{ConsoleSettings().http}"

@@ -10,6 +10,7 @@ import yaml
 
 from deploy.watch.programs import program
 from tests.unit.deploy.composition import PROJECT, composition, workers
+from tests.unit.deploy.test_alerts import ALERTS
 
 DEPLOY = PROJECT / "deploy"
 GUIDE = PROJECT / "docs" / "monitoring.md"
@@ -56,6 +57,14 @@ def test_every_rule_file_is_loaded() -> None:
     folder = DEPLOY / "prometheus"
     loaded = {path for pattern in PROMETHEUS["rule_files"] for path in folder.glob(pattern)}
     assert loaded == {path for path in folder.glob("*.yml") if "groups:" in path.read_text()}
+
+
+def test_alert_of_a_stalled_stage_fires_within_30_seconds() -> None:
+    # `tests/unit/streams/runtime/test_heartbeats.py` shows that the metric rises within 20 s.
+    intervals = [PROMETHEUS["global"][f"{each}_interval"] for each in ("scrape", "evaluation")]
+    assert 20 + sum(int(each.removesuffix("s")) for each in intervals) <= 30
+    (alert,) = [each for each in ALERTS if each["alert"] == "ClipmillHeartbeatMissed"]
+    assert "for" not in alert
 
 
 def test_every_container_of_every_stage_is_scraped() -> None:

@@ -33,7 +33,7 @@ BOUNDED = {
     *("platform", "yt_dlp", "curl_cffi", "operation", "egress", "state"),
     *("strategy", "command", "account"),
     *("process", "plugin", "trouble", "quantile"),
-    *("cause", "direction"),
+    *("cause", "direction", "version"),
 }
 
 

@@ -69,6 +69,7 @@ def test_endpoint_enables_tracing(environment: dict[str, str], *, wanted: bool) 
     [
         ("OTEL_TRACES_EXPORTER", "zipkin", "use otlp or none"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "use gzip, deflate or none"),
     ],
 )
 def test_unsupported_option_is_rejected(name: str, value: str, message: str) -> None:
