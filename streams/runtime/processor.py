@@ -358,10 +358,11 @@ class RecordProcessor:
         """Write effects, each with the record that caused it."""
         signals = self._limit.pause_signals([effect for effect, _ in effects], self._stage.name)
         written = 0
-        for part in _split_at_flushes([*effects, *((signal, None) for signal in signals)]):
+        for each in _split_at_flushes([*effects, *((signal, None) for signal in signals)]):
+            part = _without_replaced_rows(each)
             started = now()
             try:
-                acknowledged = await self._producer.publish([self.to_write(*each) for each in part])
+                acknowledged = await self._producer.publish([self.to_write(*one) for one in part])
             except RecordRefusedError as refused:
                 # They are written again; rows in the changelog that were not applied leave a gap.
                 self._apply_rows(part, refused.acknowledged)
@@ -432,6 +433,27 @@ def _split_at_flushes(
         else:
             part.append((effect, record))
     yield part
+
+
+def _without_replaced_rows(
+    effects: list[tuple[Outgoing | TableWrite, Incoming | None]],
+) -> list[tuple[Outgoing | TableWrite, Incoming | None]]:
+    """Return effects without the rows that a later one of the same key replaces."""
+    latest: dict[tuple[str, str, int | None], int] = {}
+    rows = 0
+    for number, (effect, record) in enumerate(effects):
+        if isinstance(effect, TableWrite):
+            partition = record.partition if record else None
+            latest[effect.table, effect.key, partition] = number
+            rows += 1
+    if len(latest) == rows:
+        return effects
+    kept = set(latest.values())
+    return [
+        each
+        for number, each in enumerate(effects)
+        if number in kept or not isinstance(each[0], TableWrite)
+    ]
 
 
 def dead_letter(record: Incoming, error: Exception, step: str, *, request_id: str = "") -> Outgoing:

@@ -627,9 +627,34 @@ async def test_effects_of_several_records_are_published_together() -> None:
     batch = run_sync(harness, 0, 1, 2)
     assert (harness.producer.written, harness.finished) == ([], [])
     await harness.processor.write_batch(batch)
-    assert harness.producer.calls == [6]
+    assert harness.producer.calls == [4]
     assert [each.offset for each in harness.finished] == [0, 1, 2]
     assert harness.table.rows == {"a": b"1"}
+
+
+async def test_row_that_a_later_one_of_its_batch_replaces_is_not_published() -> None:
+    def sync(record: Incoming) -> Sequence[Effect]:
+        value = b"%d" % record.offset
+        return [TableWrite("rows", "a", value), Outgoing(VALIDATED, b"k", value)]
+
+    harness = ProcessorHarness(synchronous(sync))
+    records = [
+        incoming(offset=offset, partition=partition)
+        for partition, offset in ((0, 1), (1, 2), (0, 3))
+    ]
+    batch = [each for record in records if (each := harness.processor.run_sync(record))]
+    await harness.processor.write_batch(batch)
+    rows = [each for each in harness.producer.written if each.topic == "changelog"]
+    assert [(row.partition, row.value) for row in rows] == [(1, b"2"), (0, b"3")]
+    assert len(harness.producer.written) == 5
+    assert len(harness.finished) == 3
+
+
+async def test_row_behind_a_flush_replaces_none_before_it() -> None:
+    row = TableWrite("rows", "a", b"1")
+    harness = sync_harness(row, Flush(), row)
+    await harness.processor.write_batch(run_sync(harness, 0))
+    assert harness.producer.calls == [1, 1]
 
 
 async def test_records_of_a_batch_are_not_finished_before_it_is_acknowledged() -> None:
