@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from agents.confinement.limits import limit_memory
 from agents.engine.extraction import JobRunner
 from agents.engine.failures import is_out_of_memory
 from agents.engine.handlers import IMPERSONATION, engine_versions
 from agents.engine.javascript_support import DISABLED, javascript_support
-from agents.engine.limits import limit_memory
 from agents.engine.proof_of_work import IS_NATIVE
 from agents.engine.protocol import (
     Assignment,

@@ -12,7 +12,7 @@ from rich.table import Table
 from agents.access.egress import open_egresses
 from agents.engine.javascript_support import JavaScriptSupport
 from agents.engine.pool import EnginePool
-from agents.engine.starting import EngineStartError
+from agents.engine.supervisor import EngineStartError
 from agents.engine_check.canaries import Canaries, CanaryResult
 from agents.extraction.engine import engine_settings
 from agents.platforms.extractor_names import check_extractors

@@ -16,9 +16,8 @@ from typing import Any
 
 import msgspec
 
-from agents.engine.interface import EngineError, EngineFailure, EngineJob
+from agents.engine.interface import EngineError, EngineFailure, EngineJob, PoolSettings
 from agents.engine.pool import EnginePool
-from agents.engine.settings import PoolSettings
 from agents.network.egress import Egress
 from agents.network.trust import write_ca_bundle
 from agents.platforms.tiktok.page import EXTRACTOR

@@ -5,7 +5,7 @@ import certifi
 import pytest
 
 from agents.engine.protocol import JobFinished, Setup
-from agents.engine.starting import EngineStartError, start_worker
+from agents.engine.supervisor import EngineStartError, start_worker
 from tests.unit.agents.engine.fake_fork_server import FakeForkServer
 from tests.unit.agents.engine.processes import until
 

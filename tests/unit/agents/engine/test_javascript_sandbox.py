@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agents.confinement.seccomp import ARCHITECTURES, CLONE, CLONE3, numbers_of
-from agents.engine.javascript_filter import FORBIDDEN, PRLIMIT, build_filter
+from agents.engine.javascript_sandbox import FORBIDDEN, PRLIMIT, build_filter
 from tests.unit.agents.confinement.interpreter import ALLOW, MISSING, REFUSE, verdict
 
 
@@ -32,7 +32,7 @@ def test_limits_of_its_own_process_alone_can_be_changed(
 TRY = """
 import ctypes, os, platform, resource, sys
 from agents.confinement.seccomp import install_filter
-from agents.engine.javascript_filter import build_filter
+from agents.engine.javascript_sandbox import build_filter
 libc, other = ctypes.CDLL(None, use_errno=True), os.getppid()
 def call(name, *arguments):
     if getattr(libc, name)(*arguments) < 0:

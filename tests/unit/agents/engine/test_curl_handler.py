@@ -7,7 +7,7 @@ from curl_cffi import Curl
 from curl_cffi.const import CurlECode, CurlOpt
 from curl_cffi.curl import CurlError
 
-from agents.engine.curl_guard import CurlGuard, parse_socket_address
+from agents.engine.curl_handler import CurlGuard, parse_socket_address
 from agents.network.guard import connect_check
 from agents.network.proxy import ProxyAddress
 from tests.unit.agents.engine.web import Web, serving

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yt_dlp.utils import InAdvancePagedList, LazyList, OnDemandPagedList
 
-from agents.engine.playlists import COMPLETE, ENTRY_KEYS, read_entries
+from agents.engine.extraction import COMPLETE, ENTRY_KEYS, read_entries
 from agents.engine.request_bounds import Deadline
 from agents.engine.results import NotAResultError
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.engine.heartbeat import MISSED_BEATS_MAX, ProcessHeartbeat
+from agents.engine.worker_handle import MISSED_BEATS_MAX, ProcessHeartbeat
 
 SECONDS = 8.0
 

@@ -11,7 +11,7 @@ import pytest
 
 PARENT = """
 import os, sys, time
-from agents.engine.limits import die_with_parent
+from agents.confinement.limits import die_with_parent
 parent = os.getpid()
 if os.fork() == 0:
     {before}
@@ -23,14 +23,14 @@ time.sleep(60)
 """
 SIGNALS = """
 import os, signal, sys, time
-from agents.engine.limits import ignore_terminal_signals
+from agents.confinement.limits import ignore_terminal_signals
 ignore_terminal_signals()
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     os.kill(os.getpid(), number)
 print("alive")
 """
 MEMORY = """
-from agents.engine.limits import limit_memory
+from agents.confinement.limits import limit_memory
 limit_memory({limit})
 try:
     bytearray({wanted})
@@ -40,7 +40,7 @@ else:
     print("given")
 """
 EXHAUSTED = """
-from agents.engine.limits import SPARE_BYTES, is_memory_exhausted, limit_memory
+from agents.confinement.limits import SPARE_BYTES, is_memory_exhausted, limit_memory
 print(is_memory_exhausted())
 limit_memory(256 * 2**20)
 taken = []
@@ -54,7 +54,7 @@ print(is_memory_exhausted())
 """
 CORE = """
 import resource
-from agents.engine.limits import forbid_core_dumps
+from agents.confinement.limits import forbid_core_dumps
 forbid_core_dumps()
 print(resource.getrlimit(resource.RLIMIT_CORE))
 """
