@@ -204,6 +204,6 @@ def _roots(egresses: Sequence[Egress]) -> Path | None:
             raise ClipmillError(
                 ErrorCode.SYSTEM_CONFIG,
                 f"the engine cannot trust the roots in {egress.ca_file} without a bundle;"
-                " write one with agents.network.trust.write_ca_bundle",
+                " write one with agents.network.egress.write_ca_bundle",
             )
     return next((egress.ca_bundle for egress in egresses if egress.ca_bundle), None)

@@ -30,8 +30,8 @@ from agents.engine.protocol import (
     receive,
 )
 from agents.engine.request_bounds import Bounds
+from agents.network.egress import parse_proxy
 from agents.network.guard import connect_check, install_connect_guard
-from agents.network.proxy import parse_proxy
 
 STACK_BYTES = 2 * 1024 * 1024
 """Enough for CPython's recursion limit; the default 8 MiB per thread count as private memory."""

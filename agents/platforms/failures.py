@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from agents.engine.interface import EngineFailure
-from agents.network.retry_after import parse_retry_after
+from agents.network.errors import parse_retry_after
 from agents.platforms.failure_predicates import (
     FailureRow,
     any_of,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 
-from agents.network.retry_after import parse_retry_after
+from agents.network.errors import parse_retry_after
 from schemas.errors import ClipmillError, ErrorCode
 
 PAGE_STATUSES: Mapping[int, ErrorCode] = {

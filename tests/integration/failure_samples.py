@@ -18,8 +18,7 @@ import msgspec
 
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, PoolSettings
 from agents.engine.pool import EnginePool
-from agents.network.egress import Egress
-from agents.network.trust import write_ca_bundle
+from agents.network.egress import Egress, write_ca_bundle
 from agents.platforms.tiktok.page import EXTRACTOR
 from schemas.video import Cookie
 from tests.standin import SCENARIOS, Standin, short_code, video_id

@@ -8,8 +8,8 @@ from curl_cffi.const import CurlECode, CurlOpt
 from curl_cffi.curl import CurlError
 
 from agents.engine.curl_handler import CurlGuard, parse_socket_address
+from agents.network.egress import ProxyAddress
 from agents.network.guard import connect_check
-from agents.network.proxy import ProxyAddress
 from tests.unit.agents.engine.web import Web, serving
 
 IPV6_LOOPBACK = bytes(15) + b"\x01"
