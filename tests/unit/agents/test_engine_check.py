@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from agents.engine.interface import EngineFailure, EngineJob, EngineResult, Extractor
-from agents.engine_check.canaries import Canaries, CanaryResult
+from agents.engine_check import Canaries, CanaryResult
 from agents.network.egress import Egress
 from agents.platforms.interface import Platform
 from agents.platforms.registry import Platforms

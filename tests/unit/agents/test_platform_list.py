@@ -5,8 +5,7 @@ from typing import Literal
 from msgspec import convert
 
 from agents.engine.javascript_support import JavaScriptSupport
-from agents.platform_list.cli import hints, platforms_table
-from agents.platform_list.rows import PlatformRow, SharedStates, platform_rows
+from agents.platform_list import PlatformRow, SharedStates, hints, platform_rows, platforms_table
 from agents.platforms.registry import GROUP, Platforms
 from schemas.attempts import Operation
 from schemas.signals import BreakerState
