@@ -20,8 +20,8 @@ from agents.network.egress import Egress
 from agents.network.session import open_session
 from agents.platforms.extractor_names import check_extractors
 from agents.platforms.interface import Platform, ShortLink, Target
-from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms
+from agents.platforms.short_links import LinkResolver
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import ListingRef
 from schemas.redaction import redact

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from agents.engine.javascript_support import DISABLED, JavaScriptSupport, find_support
 from agents.network.addresses import is_permitted
-from agents.platforms.configured.handler import ConfiguredPlatform
+from agents.platforms.configured import ConfiguredPlatform
 from agents.platforms.interface import Capabilities
 from agents.platforms.registry import Platforms
 from schemas.codec import MalformedMessageError, decode

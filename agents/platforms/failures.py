@@ -1,11 +1,12 @@
 """The failure table common to all platforms, and the errors of the failures that match a row.
 
 Its rows map engine and yt-dlp failures to error codes. A platform adds rows for its own messages;
-the rows of libcurl, requests and the operating system are in `transport`.
+the rows of libcurl, requests and the operating system are in `transport_failures`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 from agents.engine.interface import EngineFailure
 from agents.network.errors import parse_retry_after
@@ -16,13 +17,28 @@ from agents.platforms.failure_predicates import (
     http_status,
     message_contains,
 )
-from agents.platforms.statuses import PAGE_STATUSES
-from agents.platforms.transport import ADDRESS_ROWS, proxy_rows, transport_rows
+from agents.platforms.transport_failures import ADDRESS_ROWS, proxy_rows, transport_rows
 from schemas.errors import ClipmillError
 from schemas.errors import ErrorCode as Code
 from schemas.listing import ListingRef
 from schemas.redaction import redact
 from schemas.video import VideoRef
+
+PAGE_STATUSES: Mapping[int, Code] = {
+    HTTPStatus.UNAUTHORIZED: Code.CONTENT_LOGIN_REQUIRED,
+    HTTPStatus.FORBIDDEN: Code.RATE_LIMIT_IP_BLOCK,
+    HTTPStatus.NOT_FOUND: Code.CONTENT_NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT: Code.NETWORK_TIMEOUT,
+    HTTPStatus.GONE: Code.CONTENT_NOT_FOUND,
+    HTTPStatus.TOO_EARLY: Code.RATE_LIMIT_API,
+    HTTPStatus.TOO_MANY_REQUESTS: Code.RATE_LIMIT_API,
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: Code.CONTENT_GEO_BLOCKED,
+}
+"""Of pages and short links; media hosts have another table. 403 is a block of the client's address,
+not a property of the video."""
+
+MAX_DETAIL_CHARACTERS = 300
+MAX_FACTS = 8
 
 # First in every table: a process that died left no other trustworthy detail.
 ENGINE_ROWS = (
@@ -184,8 +200,25 @@ def status_rows(site: str) -> tuple[FailureRow, ...]:
     )
 
 
-MAX_DETAIL_CHARACTERS = 300
-MAX_FACTS = 8
+def from_page_status(status: int, retry_after: str | None, host: str) -> ClipmillError:
+    """Return the error of an HTTP error status from a page or short-link host.
+
+    An unknown status below 500 is ``platform.changed``.
+
+    Args:
+        status: HTTP status.
+        retry_after: the ``Retry-After`` header, unparsed.
+        host: host that sent the response.
+    """
+    default = (
+        Code.NETWORK_SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Code.PLATFORM_CHANGED
+    )
+    return ClipmillError(
+        PAGE_STATUSES.get(status, default),
+        f"{host} answered {status}",
+        retry_after=parse_retry_after(retry_after, datetime.now(UTC)),
+        status=str(status),
+    )
 
 
 def to_clipmill_error(

@@ -21,10 +21,15 @@ _PARTS = re.compile(  # RFC 3986, appendix B
     r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<authority>[^/?#]*))?"
     r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?"
 )
+
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123, lower case
+
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)  # "ends in a number", WHATWG URL 3.5
+
 _MAX_HOST_CHARACTERS = 253  # RFC 1035
+
 _DEFAULT_PORTS = {"https": "443", "http": "80"}
+
 _CREDENTIALS = re.compile(r".*[^/]@", re.DOTALL)
 
 
@@ -47,6 +52,43 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     def url(self) -> str:
         """The whole link, without its fragment."""
         return f"{self.scheme}://{self.host}{self.path}{'?' if self.query else ''}{self.query}"
+
+
+class SiteLinks(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosts of a site, and the texts of the errors about its links.
+
+    Attributes:
+        site: display name.
+        hosts: page hosts, lower case.
+        supported: which links the platform accepts, for the error texts.
+    """
+
+    site: str
+    hosts: tuple[str, ...]
+    supported: str
+
+    def read(self, url: object) -> Link:
+        """Return the parsed link.
+
+        Raises:
+            ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`, and
+                ``content.unsupported`` for another host.
+        """
+        link = parse_link(url, known_hosts=self.hosts)
+        if link.host not in self.hosts:
+            raise self.unsupported(link, f"{link.host} is not a host of {self.site}")
+        return link
+
+    def unsupported(self, link: Link, reason: str) -> ClipmillError:
+        """Return the ``content.unsupported`` error of a link."""
+        message = f"{shorten(link.url)} is not supported: {reason}; {self.supported}."
+        return ClipmillError(
+            ErrorCode.CONTENT_UNSUPPORTED,
+            message,
+            field="url",
+            reason=reason,
+            supported=self.supported,
+        )
 
 
 def parse_link(text: object, *, known_hosts: Collection[str] = ()) -> Link:

@@ -1,14 +1,14 @@
 """The failure table of TikTok: maps failed extractions to error codes.
 
 The rows common to all platforms are in `agents.platforms.failures` and
-`agents.platforms.transport`, the rows of TikTok's own messages in `reasons`. This file has the rows
-of pages that yt-dlp cannot read, and of lists.
+`agents.platforms.transport_failures`, the rows of TikTok's own messages in `reasons`. This file has
+the rows of pages that yt-dlp cannot read, and of lists.
 """
 
 from agents.platforms.failure_predicates import FailureRow, exception_type, message_contains
 from agents.platforms.failures import ENGINE_ROWS, status_rows
 from agents.platforms.tiktok.reasons import REASONS, recorded_status_code, status_code_is
-from agents.platforms.transport import ADDRESS_ROWS, proxy_rows, transport_rows
+from agents.platforms.transport_failures import ADDRESS_ROWS, proxy_rows, transport_rows
 from schemas.errors import ErrorCode as Code
 
 NO_ITEM = FailureRow(

@@ -7,9 +7,10 @@ import pytest
 from agents.engine.interface import EngineFailure, EngineJob, EngineResult, Extractor
 from agents.engine_check import Canaries, CanaryResult
 from agents.network.egress import Egress
+from agents.platforms.base import BasePlatform
 from agents.platforms.interface import Platform
 from agents.platforms.registry import Platforms
-from agents.platforms.streamable.handler import Streamable
+from agents.platforms.streamable import Streamable
 from schemas.listing import ListedPost, Listing, ListingRef
 from schemas.video import VideoRef
 from tests.unit.agents.platforms.doubles import FakeEngine
@@ -21,8 +22,12 @@ RAW = {
 EGRESSES = {name: Egress(name=name) for name in ("a", "b")}
 
 
-class ListingPlatform(Streamable):
+class ListingPlatform(BasePlatform):
     """A platform that parses every URL as a profile."""
+
+    site = Streamable.site
+    capabilities = Streamable.capabilities
+    failures = Streamable.failures
 
     def __init__(self) -> None:
         super().__init__()

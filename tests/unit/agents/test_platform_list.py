@@ -102,7 +102,7 @@ def test_unknown_media_hosts_are_named_until_the_settings_permit_them() -> None:
 def test_missing_javascript_is_named_for_the_platforms_that_need_it() -> None:
     points = (
         *POINTS,
-        EntryPoint("youtube", "agents.platforms.youtube.handler:YouTube", GROUP),
+        EntryPoint("youtube", "agents.platforms.youtube:YouTube", GROUP),
     )
     missing = JavaScriptSupport(problems=("Deno is not installed; install it",))
     found = platform_rows(Platforms.from_entry_points(points), (), None, javascript=missing)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from agents.engine.interface import EngineFailure
 from agents.platforms import failures
 from agents.platforms.failure_predicates import FailureRow
-from agents.platforms.failures import BUG, MAX_DETAIL_CHARACTERS, sanitize
-from agents.platforms.statuses import PAGE_STATUSES
+from agents.platforms.failures import BUG, MAX_DETAIL_CHARACTERS, PAGE_STATUSES, sanitize
 from agents.platforms.tiktok.failures import TABLE
 from agents.platforms.tiktok.handler import TikTok
 from agents.platforms.tiktok.urls import read_url
