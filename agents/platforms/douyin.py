@@ -7,8 +7,7 @@ which need not be logged in.
 import re
 from urllib.parse import parse_qsl
 
-from agents.engine.interface import EngineFailure
-from agents.platforms.failure_predicates import FailureRow, Predicate, message_contains
+from agents.platforms.failure_predicates import FailureRow, fact_contains, message_contains
 from agents.platforms.failures import failure_table
 from agents.platforms.interface import Capabilities, ShortLink
 from agents.platforms.post_platform import PostPlatform
@@ -30,16 +29,6 @@ _SHORT_PATH = re.compile(r"/[A-Za-z0-9_-]{1,32}/?", re.ASCII)
 _ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
-def filter_reason(*words: str) -> Predicate:
-    """Match any of the words in Douyin's reason to withhold a post."""
-
-    def matches(failure: EngineFailure) -> bool:
-        reason = failure.facts.get("filter_reason", "")
-        return any(word in reason for word in words)
-
-    return matches
-
-
 class Douyin(PostPlatform):
     """Videos and photo posts."""
 
@@ -58,7 +47,7 @@ class Douyin(PostPlatform):
             FailureRow(
                 "private",
                 ErrorCode.CONTENT_PRIVATE,
-                filter_reason("self_see", "private", "friend"),
+                fact_contains("filter_reason", "self_see", "private", "friend"),
                 "its author restricts who can see it",
             ),
             FailureRow(

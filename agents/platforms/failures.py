@@ -80,6 +80,25 @@ ENGINE_ROWS = (
     ),
 )
 
+LIVE_ENDED = FailureRow(
+    "live_ended",
+    Code.CONTENT_LIVE_ENDED,
+    exception_type("UserNotLive"),
+    "the live stream is over",
+)
+NO_FORMATS = FailureRow(
+    "no_formats",
+    Code.CONTENT_NO_FORMATS,
+    message_contains("No video formats found", "Requested format is not available"),
+    "its page has no file",
+)
+UNSUPPORTED = FailureRow(
+    "unsupported",
+    Code.CONTENT_UNSUPPORTED,
+    exception_type("UnsupportedError"),
+    "the extractor does not know this kind of page",
+)
+
 # Messages of `yt_dlp.extractor.common`, and messages that its extractors share.
 _MESSAGE_ROWS = (
     FailureRow(
@@ -88,12 +107,7 @@ _MESSAGE_ROWS = (
         exception_type("GeoRestrictedError"),
         "it is not available in the region that it was requested from",
     ),
-    FailureRow(
-        "live_ended",
-        Code.CONTENT_LIVE_ENDED,
-        exception_type("UserNotLive"),
-        "the live stream is over",
-    ),
+    LIVE_ENDED,
     FailureRow(
         "login",
         Code.CONTENT_LOGIN_REQUIRED,
@@ -108,12 +122,7 @@ _MESSAGE_ROWS = (
         message_contains("DRM protected", "DRM-protected"),
         "it is protected by DRM, which only its player can decrypt",
     ),
-    FailureRow(
-        "no_formats",
-        Code.CONTENT_NO_FORMATS,
-        message_contains("No video formats found", "Requested format is not available"),
-        "its page has no file",
-    ),
+    NO_FORMATS,
     FailureRow(
         "private",
         Code.CONTENT_PRIVATE,
@@ -131,12 +140,7 @@ _MESSAGE_ROWS = (
 )
 
 _PAGE_ROWS = (
-    FailureRow(
-        "unsupported",
-        Code.CONTENT_UNSUPPORTED,
-        exception_type("UnsupportedError"),
-        "the extractor does not know this kind of page",
-    ),
+    UNSUPPORTED,
     # An extraction error of yt-dlp is an unreadable page. So are these Python errors: the extractor
     # raises them when the page's data has another shape than it expects.
     FailureRow(

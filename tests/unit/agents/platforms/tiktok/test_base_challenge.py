@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.platforms.tiktok.challenge import MARKER, PAGE_CHARACTERS_MAX, read_challenge
+from agents.platforms.tiktok.base import MARKER, PAGE_CHARACTERS_MAX, read_challenge
 from tests.standin.pages import challenge_page, solves_challenge
 
 SEED = hashlib.sha256(b"seed").digest()
