@@ -224,7 +224,7 @@ async def test_only_engine_processes_import_yt_dlp() -> None:
     """Importing it costs memory and time, and the engine may use another release."""
     stages = (
         "validation.agent extraction.agent selection download.agent recovery.agent commands.agent "
-        "engine_check.cli"
+        "engine_check"
     )
     script = "; ".join(
         [
