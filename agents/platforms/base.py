@@ -22,7 +22,7 @@ from agents.platforms.interface import DEFAULT_LIMITS, Capabilities, OnProgress,
 from agents.platforms.urls import parse_link
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import Listing, ListingRef
-from schemas.video import Cookie, Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
+from schemas.video import Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
 
 _PLAYLIST_TYPES = frozenset({"playlist", "multi_video"})
 
@@ -101,11 +101,15 @@ class BasePlatform(ABC):
             egress=egress,
         )
         result = await self.extract(job, video, engine)
+        cookies = result.cookies
+        if account is not None:
+            # Any other cookie that the page sets for an account may open its session.
+            cookies = tuple(each for each in cookies if each.name in self.account_cookies)
         extraction = Extraction(
             raw=result.raw,
             engine=result.versions,
             extracted_at=self._clock(),
-            cookies=self._published_cookies(result.cookies, account),
+            cookies=cookies,
         )
         self.check_page(decode_raw(extraction.raw), video)
         return extraction
@@ -205,14 +209,6 @@ class BasePlatform(ABC):
             return await engine.extract(job)
         except EngineError as error:
             raise self.to_error(error.failure, subject) from None
-
-    def _published_cookies(
-        self, cookies: tuple[Cookie, ...], account: Account | None
-    ) -> tuple[Cookie, ...]:
-        if account is None:
-            return cookies
-        # Any other cookie that the page sets for an account may open its session.
-        return tuple(cookie for cookie in cookies if cookie.name in self.account_cookies)
 
 
 def check_single_video(fields: Fields, video: VideoRef) -> None:

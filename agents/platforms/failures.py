@@ -249,10 +249,11 @@ def error_from_row(
 ) -> ClipmillError:
     """Return the error of a failure that matches a row, which supplies code and text."""
     kind = subject.kind if isinstance(subject, ListingRef) else "video"
+    stated = failure.retry_after
     return ClipmillError(
         row.code,
         f"{site} {kind} {subject.id}: {row.text}.",
-        retry_after=parse_retry_after(failure.retry_after, datetime.now(UTC)),
+        retry_after=parse_retry_after(stated, datetime.now(UTC)) if stated else None,
         **_details(row, failure, subject.platform),
     )
 

@@ -108,9 +108,18 @@ def parse_link(text: object, *, known_hosts: Collection[str] = ()) -> Link:
         raise _too_long_error(text)
     link = strip_invisible(text)
     _check(link, _TEXT_RULES, link)
-    parts = _PARTS.fullmatch(_with_scheme(link, known_hosts))
+    bare_host = re.split(r"[/?#]", link, maxsplit=1)[0]
+    is_known = bare_host.isascii() and bare_host.lower() in known_hosts
+    parts = _PARTS.fullmatch(f"https://{link}" if is_known else link)
     assert parts is not None, "every line of text has these parts"
-    return _to_link(parts, link)
+    scheme = parts["scheme"] and parts["scheme"].lower()
+    if scheme not in _DEFAULT_PORTS:
+        reason = "its scheme is neither https nor http" if scheme else "its scheme is missing"
+        raise invalid_link(reason, link)
+    host = _parse_host(parts["authority"] or "", _DEFAULT_PORTS[scheme], link)
+    if "://" in parts["path"]:
+        raise invalid_link("it holds a second link", link)
+    return Link(scheme=scheme, host=host, path=parts["path"], query=parts["query"] or "")
 
 
 def shorten(text: str) -> str:
@@ -165,23 +174,6 @@ _HOST_RULES: tuple[Rule, ...] = (
     (lambda text: len(text) > _MAX_HOST_CHARACTERS, "its host is too long"),
     (lambda text: not all(map(_LABEL.fullmatch, text.split("."))), "its host is misspelt"),
 )
-
-
-def _with_scheme(text: str, known_hosts: Collection[str]) -> str:
-    host = re.split(r"[/?#]", text, maxsplit=1)[0]
-    is_known = host.isascii() and host.lower() in known_hosts
-    return f"https://{text}" if is_known else text
-
-
-def _to_link(parts: re.Match[str], text: str) -> Link:
-    scheme = parts["scheme"] and parts["scheme"].lower()
-    if scheme not in _DEFAULT_PORTS:
-        reason = "its scheme is neither https nor http" if scheme else "its scheme is missing"
-        raise invalid_link(reason, text)
-    host = _parse_host(parts["authority"] or "", _DEFAULT_PORTS[scheme], text)
-    if "://" in parts["path"]:
-        raise invalid_link("it holds a second link", text)
-    return Link(scheme=scheme, host=host, path=parts["path"], query=parts["query"] or "")
 
 
 def _parse_host(authority: str, default_port: str, text: str) -> str:

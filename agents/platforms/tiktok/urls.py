@@ -64,7 +64,8 @@ def read_url(url: object) -> Target | ShortLink:
         raise LINKS.unsupported(link, f"{link.host} is not a TikTok host")
     for each in (link, _without_language(link)):
         for form in FORMS:
-            if found := form.match(each):
+            found = re.fullmatch(f"{form.path}/?", each.path, re.ASCII)
+            if found is not None and each.host in form.hosts:
                 return _to_target(form, found, each)
     raise LINKS.unsupported(link, "this is not a page of a post, profile or collection")
 
