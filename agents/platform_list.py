@@ -23,7 +23,7 @@ from streams.client import read_signals
 from streams.media_host_waits import WaitingHost, read_waiting_hosts, setting_of, videos_wait
 from streams.printable import printable
 from streams.settings import KafkaSettings
-from streams.settings.engine import EngineSettings
+from streams.settings.worker import EngineSettings
 
 QUIET_STATE = "closed"
 

@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from agents.caching.format_choice import FormatChoices
-from agents.caching.metadata import MetadataCache
-from agents.caching.upload_date import UploadDates
-from agents.formats.subtitles import choose_subtitles, not_read
+from agents.caching.metadata import MetadataCache, UploadDates
+from agents.formats.subtitles import SubtitleChoice, choose_subtitles, not_read
 from agents.pipeline import STEP_TOPICS, Forward, StepOutcome, bug_handler, step_handler
 from agents.pipeline.request_claims import claim_of_extracted
 from agents.pipeline.stage_caches import CacheName, open_caches
@@ -63,11 +62,12 @@ class Selection:
         sources = self._choices.choose(
             video, page, job.options, job.avoid_formats, job.silent_formats
         )
-        subtitles = (
-            not_read(job.options)
-            if page.subtitles is None
-            else choose_subtitles(page.subtitles, job.options)
-        )
+        subtitles = SubtitleChoice()
+        if job.options.subtitles:
+            offered = page.subtitles
+            subtitles = (
+                not_read(job.options) if offered is None else choose_subtitles(offered, job.options)
+            )
         selected = SelectedVideo(
             job=job,
             video=video,

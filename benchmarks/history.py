@@ -22,7 +22,7 @@ from streams.history.library import LibraryFilter, find_files, sum_files
 from streams.history.rows import RequestFilter
 from streams.history.store import HistoryStore
 from streams.settings import KafkaSettings
-from streams.settings.history import HistorySettings
+from streams.settings.console import HistorySettings
 from streams.topics import AUDIT, RESULTS, Topic
 from tests.pipeline_process import PipelineProcess
 

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from schemas.errors import ClipmillError, Endpoint, ErrorCode, ErrorContext
     from schemas.events import (
         ExtractedVideo,
+        Failure,
         PendingLink,
         SelectedVideo,
         ValidatedListing,
         ValidatedVideo,
     )
-    from schemas.failure import Failure
     from schemas.files import StoredFile
     from schemas.job import Attempt, Job
     from schemas.listing import Listing, ListingRef
@@ -73,12 +73,12 @@ _MODULES = {
     "schemas.errors": ("ClipmillError", "Endpoint", "ErrorCode", "ErrorContext"),
     "schemas.events": (
         "ExtractedVideo",
+        "Failure",
         "PendingLink",
         "SelectedVideo",
         "ValidatedListing",
         "ValidatedVideo",
     ),
-    "schemas.failure": ("Failure",),
     "schemas.files": ("StoredFile",),
     "schemas.job": ("Attempt", "Job"),
     "schemas.listing": ("Listing", "ListingRef"),

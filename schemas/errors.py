@@ -97,7 +97,7 @@ class ClipmillError(Exception):
 
     Attributes:
         endpoint: endpoint of a failed network attempt, else None; set by the outbound gate.
-        permitted: False if no attempt was made, as a circuit breaker is open.
+        permitted: False if no attempt was made; see `schemas.events.Failure`.
         account: name of the account used.
         format_id: format of the file concerned, if there are several.
         engine: versions of the engine that failed to read a page.

@@ -59,12 +59,15 @@ class MediaHostWaits:
 
     Args:
         clock: now; a state counts until its end.
+
+    Attributes:
+        states: by key.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
         self._by_host: dict[tuple[str, str], dict[str, MediaHostWait]] = {}
-        self._by_key: dict[str, MediaHostWait] = {}
+        self.states: dict[str, MediaHostWait] = {}
 
     def apply(self, key: str, value: bytes | None) -> None:
         """Apply a change of the shared state; malformed states are left out."""
@@ -77,11 +80,11 @@ class MediaHostWaits:
             return
         if not is_host_name(state.host) or key != f"{MEDIA_HOST}{state.name}":
             return
-        self._by_key[key] = state
+        self.states[key] = state
         self._by_host.setdefault((state.platform, state.host), {})[state.video] = state
 
     def _remove(self, key: str) -> None:
-        state = self._by_key.pop(key, None)
+        state = self.states.pop(key, None)
         if state is None:
             return
         videos = self._by_host[state.platform, state.host]
@@ -119,7 +122,7 @@ class MediaHostWaits:
     def ended(self) -> list[str]:
         """Return the keys of the states whose time is over."""
         now = self._clock()
-        return [key for key, each in self._by_key.items() if each.until <= now]
+        return [key for key, each in self.states.items() if each.until <= now]
 
 
 def read_waiting_hosts(states: Iterable[tuple[str, bytes]]) -> list[WaitingHost]:

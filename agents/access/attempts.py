@@ -1,16 +1,30 @@
-"""Records about network attempts for the monitor. Event ids are the same for every copy."""
+"""Network attempts: as planned, as records for the monitor, and as client spans.
 
+Event ids and span ids are the same for every copy of an event.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from schemas.attempts import AttemptRecord, NetworkAttempt, TrialRequest
 from schemas.codec import encode
-from schemas.errors import ClipmillError, Endpoint
+from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.job import Job
+from schemas.redaction import redact
 from schemas.signals import BREAKER
 from streams.envelope import seal
 from streams.records import Outgoing
 from streams.topics import ATTEMPTS
+from streams.tracing.context import span_digest
+from streams.tracing.scope import SCOPE, failure_event
+from streams.tracing.spans import Attributes, Span, SpanEvent
+from streams.tracing.spans import now as epoch_nanoseconds
+
+CANCELLED = "cancelled"
+"""Error type of the span of a cancelled attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +123,54 @@ def _seal_record(
         request_id=planned.job.request_id,
         trace_id=planned.job.trace_id,
     )
+
+
+@contextmanager
+def attempt_span(endpoint: Endpoint, egress_host: str) -> Iterator[None]:
+    """Record a span of the block, as a child of the processing span; no-op without one.
+
+    Args:
+        endpoint: platform, operation and egress.
+        egress_host: host and port of the proxy, "" without one; no credentials.
+    """
+    scope = SCOPE.get()
+    if scope is None or scope.recorder is None:
+        yield
+        return
+    scope.attempts += 1
+    span_id = span_digest(f"{scope.trace_id}:{scope.span_id}:attempt:{scope.attempts}")
+    started, error, events = epoch_nanoseconds(), "", list[SpanEvent]()
+    try:
+        yield
+    except BaseException as raised:
+        error, reason = _failure(raised)
+        events.append(failure_event(error, reason))
+        raise
+    finally:
+        proxy: Attributes = {"clipmill.egress.host": egress_host} if egress_host else {}
+        scope.recorder.record(
+            Span(
+                name=f"{endpoint.operation} {endpoint.platform}",
+                kind="client",
+                context=scope.position(span_id, scope.trace_id),
+                parent_id=scope.span_id,
+                start=started,
+                end=epoch_nanoseconds(),
+                attributes={
+                    "clipmill.platform": endpoint.platform,
+                    "clipmill.operation": endpoint.operation,
+                    "clipmill.egress": endpoint.egress,
+                    **proxy,
+                },
+                events=tuple(events),
+                error=error,
+            )
+        )
+
+
+def _failure(raised: BaseException) -> tuple[str, str]:
+    if isinstance(raised, ClipmillError):
+        return raised.code.value, redact(raised.message)
+    if isinstance(raised, asyncio.CancelledError):
+        return CANCELLED, ""
+    return ErrorCode.INTERNAL_BUG.value, type(raised).__name__

@@ -18,7 +18,6 @@ import msgspec
 from agents.access.attempts import PlannedAttempt, trial_record
 from agents.resilience.circuit_breaker import BUDGET_SECONDS
 from schemas.errors import ClipmillError, Endpoint, ErrorCode
-from schemas.job import Job
 from schemas.signals import BREAKER, BreakerState
 from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import NOT_PERMITTED
@@ -53,44 +52,22 @@ def by_preference(egresses: Sequence[str], avoided: Sequence[str], subject: str)
     reused; subjects are spread over the egresses, and if one is removed only its own subjects move.
     """
     wanted = [name for name in egresses if name not in avoided] or list(egresses)
-    return sorted(wanted, key=lambda name: _weight(name, subject))
+    return sorted(
+        wanted,
+        key=lambda name: hashlib.blake2b(f"{name}|{subject}".encode(), digest_size=8).digest(),
+    )
 
 
 def first_to_permit(states: Sequence[BreakerState]) -> BreakerState:
     """Return the breaker that permits a call first; one that is forced open comes last."""
     return min(
-        states, key=lambda state: NO_DEADLINE if state.state == "forced_open" else _due(state)
+        states,
+        key=lambda each: NO_DEADLINE if each.state == "forced_open" else each.until or each.since,
     )
 
 
 def not_permitted_error(state: BreakerState) -> ClipmillError:
     """Return the error of a call that this breaker does not permit."""
-    code = state.reason or ErrorCode.NETWORK_SERVER
-    error = ClipmillError(code, _message(state), breaker=state.name)
-    error.endpoint = Endpoint(
-        platform=state.platform, operation=state.operation, egress=state.egress
-    )
-    error.permitted = False
-    return error
-
-
-def rate_limited_error(endpoint: Endpoint, seconds: float) -> ClipmillError:
-    """Return the error of a call that the rate limiter rejected, with its retry-after."""
-    message = (
-        f"no attempt was made: the rate limiter of {endpoint.key} rejected it; it is retried later"
-    )
-    error = ClipmillError(ErrorCode.RATE_LIMIT_API, message, retry_after=round(seconds, 3))
-    error.endpoint = endpoint
-    error.permitted = False
-    return error
-
-
-def was_rate_limited(job: Job) -> bool:
-    """Return whether a job returns from a rejection by the rate limiter: it has waited before."""
-    return job.parked is not None and job.parked.code is ErrorCode.RATE_LIMIT_API
-
-
-def _message(state: BreakerState) -> str:
     how, since = state.state.replace("_", "-"), state.since.isoformat(timespec="seconds")
     parts = [f"no attempt was made: the circuit breaker {state.name} is {how} since {since}"]
     if state.reason is not None:
@@ -99,15 +76,13 @@ def _message(state: BreakerState) -> str:
         parts.append(f"forced by {state.by}")
     if state.until is not None:
         parts.append(f"until {state.until.isoformat(timespec='seconds')}")
-    return " ".join(parts)
-
-
-def _due(state: BreakerState) -> datetime:
-    return state.until or state.since
-
-
-def _weight(egress: str, subject: str) -> bytes:
-    return hashlib.blake2b(f"{egress}|{subject}".encode(), digest_size=8).digest()
+    code = state.reason or ErrorCode.NETWORK_SERVER
+    error = ClipmillError(code, " ".join(parts), breaker=state.name)
+    error.endpoint = Endpoint(
+        platform=state.platform, operation=state.operation, egress=state.egress
+    )
+    error.permitted = False
+    return error
 
 
 REQUESTS_IN_FLIGHT = 5
@@ -245,14 +220,8 @@ def breaker_state(shared_state: SharedState, name: str, now: datetime) -> Breake
         return state
     since = shared_state.published_at(key, state.since, now)
     until = None if state.until is None else since + (state.until - state.since)
-    return msgspec.structs.replace(
-        state,
-        since=since,
-        until=until,
-        budget_until=_capped(state.budget_until, now),
-    )
-
-
-def _capped(until: datetime | None, now: datetime) -> datetime | None:
-    """Return the end of the retry budget's hold; the monitor publishes its end as well."""
-    return None if until is None else min(until, now + timedelta(seconds=BUDGET_SECONDS))
+    budget_until = state.budget_until
+    if budget_until is not None:
+        # A bound is enough: the monitor publishes the end of the budget's hold as well.
+        budget_until = min(budget_until, now + timedelta(seconds=BUDGET_SECONDS))
+    return msgspec.structs.replace(state, since=since, until=until, budget_until=budget_until)

@@ -13,8 +13,11 @@ LINK_LIFE = timedelta(minutes=15)
 
 def public_url(settings: Settings, uri: str) -> str | None:
     """Return the public URL of a stored file, None without ``storage.public_url_prefix``."""
-    prefix, key = settings.storage.public_url_prefix, _key(settings, uri)
-    return None if prefix is None or key is None else f"{prefix}/{key}"
+    prefix = settings.storage.public_url_prefix
+    if prefix is None:
+        return None
+    key = _key(settings, uri)
+    return None if key is None else f"{prefix}/{key}"
 
 
 async def file_link(settings: Settings, uri: str) -> str | None:

@@ -14,13 +14,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TypeVar, get_args
 
-from agents.access.attempts import PlannedAttempt, attempt_record
-from agents.access.breaker_client import (
-    BreakerClient,
-    by_preference,
-    rate_limited_error,
-    was_rate_limited,
-)
+from agents.access.attempts import PlannedAttempt, attempt_record, attempt_span
+from agents.access.breaker_client import BreakerClient, by_preference
 from agents.access.egress import egress_hosts
 from agents.access.rate_limits import ONE_REQUEST, Cost, RateLimits
 from agents.network.egress import DIRECT
@@ -33,19 +28,14 @@ from streams import StageContext
 from streams.observability.metrics import PLUGIN_TROUBLES, RATE_POSTPONED, start_at_zero
 from streams.priority_queue import rank_of
 from streams.runtime.concurrency import slot_released
-from streams.tracing.attempts import attempt_span
 
 
 @cache
 def installed_plugins() -> Plugins:
     """Return the installed plug-ins; one instance of each observes all stages of the process."""
-    plugins = Plugins.load(count=_count)
+    plugins = Plugins.load(count=lambda name, trouble: PLUGIN_TROUBLES.labels(name, trouble).inc())
     start_at_zero(PLUGIN_TROUBLES, plugins.names, get_args(Trouble))
     return plugins
-
-
-def _count(plugin: str, trouble: Trouble) -> None:
-    PLUGIN_TROUBLES.labels(plugin, trouble).inc()
 
 
 T = TypeVar("T")
@@ -119,63 +109,61 @@ class OutboundGate:
             part: distinguishes attempts of a job on one subject: the file's format. Each is a
                 trial of its own.
             cost: what it takes of the rate limit.
-            reported: the outcome counts for the breaker; otherwise it is only obeyed.
+            reported: the outcome counts for the breaker; otherwise the attempt only obeys it.
 
         Raises:
             ClipmillError: the call's, with its endpoint; or, not permitted, the code that opened
                 the breakers, when all of them are open, or ``rate_limit.api`` when the wait for
                 the rate is too long; or ``request.expired`` when the deadline comes before.
         """
-        planned = self._candidates(job, platform, subject, part)
-        candidates = [replace(each, reported=reported) for each in planned]
+        candidates = [
+            PlannedAttempt(
+                job,
+                subject,
+                Endpoint(platform=platform, operation=self._operation, egress=name),
+                self._step,
+                part=part,
+                reported=reported,
+            )
+            for name in by_preference(self._egresses, job.avoid_egress, subject)
+        ]
         cost = replace(cost, rank=_rank(job))
         # Frees the stage's slot: cache hits and quick failures do not queue behind waiting events.
         async with slot_released():
-            return await self._run(candidates, call, cost)
-
-    async def _run(
-        self, candidates: Sequence[PlannedAttempt], call: Callable[[str], Awaitable[T]], cost: Cost
-    ) -> T:
-        while True:
-            planned = await self._choose_permitted(candidates)
-            with self._breakers.withdrawn_on_error(planned):
+            while True:
+                planned = await self._choose_permitted(candidates)
                 async with AsyncExitStack() as stack:
+                    stack.enter_context(self._breakers.withdrawn_on_error(planned))
                     await self._acquire_rate(planned, stack, cost)
                     # The breaker may have opened during the wait for the rate limiter.
                     if self._breakers.permission(planned) in {"go", "trial"}:
                         return await self._attempt(planned, call)
 
-    def _candidates(self, job: Job, platform: str, subject: str, part: str) -> list[PlannedAttempt]:
-        """Return one attempt for each egress, the preferred one first."""
-        names = by_preference(self._egresses, job.avoid_egress, subject)
-        endpoints = (
-            Endpoint(platform=platform, operation=self._operation, egress=name) for name in names
-        )
-        return [
-            PlannedAttempt(job, subject, endpoint, self._step, part=part) for endpoint in endpoints
-        ]
-
     async def _acquire_rate(
         self, planned: PlannedAttempt, stack: AsyncExitStack, cost: Cost
     ) -> None:
         """Enter the rate limiter's permit into the stack, within the job's deadline."""
-        permit = self._rate_limits.acquire(
-            planned.endpoint, requeued=was_rate_limited(planned.job), cost=cost
-        )
+        job, endpoint = planned.job, planned.endpoint
+        left = None if job.deadline is None else (job.deadline - self._clock()).total_seconds()
+        permit = self._rate_limits.acquire(endpoint, requeued=_was_rate_limited(job), cost=cost)
         try:
-            async with asyncio.timeout(self._seconds_left(planned.job)):
+            async with asyncio.timeout(left):
                 await stack.enter_async_context(permit)
-        except RateLimitExceededError as error:
+        except RateLimitExceededError as exceeded:
             self._breakers.withdraw(planned)
-            RATE_POSTPONED.labels(*planned.endpoint.labels).inc()
-            raise rate_limited_error(planned.endpoint, error.seconds) from None
+            RATE_POSTPONED.labels(*endpoint.labels).inc()
+            error = ClipmillError(
+                ErrorCode.RATE_LIMIT_API,
+                f"no attempt was made: the rate limiter of {endpoint.key} rejected it;"
+                " it is retried later",
+                retry_after=round(exceeded.seconds, 3),
+            )
+            error.endpoint, error.permitted = endpoint, False
+            raise error from None
         except TimeoutError:
             self._breakers.withdraw(planned)
             message = "the deadline passed before an attempt could be made"
             raise ClipmillError(ErrorCode.REQUEST_EXPIRED, message) from None
-
-    def _seconds_left(self, job: Job) -> float | None:
-        return None if job.deadline is None else (job.deadline - self._clock()).total_seconds()
 
     async def _attempt(self, planned: PlannedAttempt, call: Callable[[str], Awaitable[T]]) -> T:
         started, cuts = self._timer(), self._rate_limits.cuts(planned.endpoint)
@@ -200,32 +188,32 @@ class OutboundGate:
         closed: otherwise its breaker would not close while another one is.
         """
         closed = self._closed(candidates)
-        half_open = [
-            each for each in candidates if self._breakers.permission(each) in {"trial", "wait"}
-        ]
-        if half_open and (not closed or self._should_try(half_open[0], candidates[0])):
-            granted = await self._breakers.request_trial(half_open[0], blocking=not closed)
-            if granted is not None:
-                return granted
-        # Breakers may have closed or opened during the request.
-        closed = self._closed(candidates)
-        if closed:
-            return closed[0]
-        raise self._breakers.not_permitted(candidates)
+        if len(closed) < len(candidates):
+            half_open = next(
+                (it for it in candidates if self._breakers.permission(it) in {"trial", "wait"}),
+                None,
+            )
+            if half_open is not None and (
+                not closed
+                or (half_open is candidates[0] and self._breakers.has_free_trials(half_open))
+            ):
+                granted = await self._breakers.request_trial(half_open, blocking=not closed)
+                if granted is not None:
+                    return granted
+                # Breakers may have closed or opened during the request.
+                closed = self._closed(candidates)
+        if not closed:
+            raise self._breakers.not_permitted(candidates)
+        return closed[0] if len(closed) == 1 else min(closed, key=self._exceeds_rate)
 
     def _closed(self, candidates: Sequence[PlannedAttempt]) -> list[PlannedAttempt]:
-        """Return the candidates with a closed breaker, those within their rate limit first."""
-        closed = [each for each in candidates if self._breakers.permission(each) == "go"]
-        return sorted(closed, key=self._exceeds_rate) if len(closed) > 1 else closed
+        return [each for each in candidates if self._breakers.permission(each) == "go"]
 
     def _exceeds_rate(self, planned: PlannedAttempt) -> bool:
         job = planned.job
         return not self._rate_limits.would_admit(
-            planned.endpoint, requeued=was_rate_limited(job), rank=_rank(job)
+            planned.endpoint, requeued=_was_rate_limited(job), rank=_rank(job)
         )
-
-    def _should_try(self, half_open: PlannedAttempt, preferred: PlannedAttempt) -> bool:
-        return half_open is preferred and self._breakers.has_free_trials(half_open)
 
     def _report(
         self, planned: PlannedAttempt, error: ClipmillError | None, started: float, cuts: int
@@ -244,3 +232,8 @@ class OutboundGate:
 
 def _rank(job: Job) -> int:
     return rank_of(job.priority, in_batch=job.batch is not None)
+
+
+def _was_rate_limited(job: Job) -> bool:
+    """Return whether a job returns from a rejection by the rate limiter: it has waited before."""
+    return job.parked is not None and job.parked.code is ErrorCode.RATE_LIMIT_API

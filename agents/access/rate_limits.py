@@ -54,7 +54,10 @@ class Bulkhead:
     @asynccontextmanager
     async def slot(self, rank: int = DEFAULT_RANK) -> AsyncIterator[None]:
         """Hold a slot; a caller that is cancelled in the queue leaves it."""
-        await self._acquire(rank)
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait_in_queue(rank)
         self.running += 1
         try:
             yield
@@ -62,10 +65,7 @@ class Bulkhead:
             self.running -= 1
             self._release()
 
-    async def _acquire(self, rank: int) -> None:
-        if self._free:
-            self._free -= 1
-            return
+    async def _wait_in_queue(self, rank: int) -> None:
         entry = new_entry(asyncio.get_running_loop().create_future(), rank)
         self._waiting.push(entry)
         try:
@@ -181,14 +181,14 @@ class RateLimits:
 
     def _limiter(self, endpoint: Endpoint) -> FairRateLimiter:
         name = endpoint.platform, endpoint.egress
-        if name not in self._limiters:
-            self._limiters[name] = self._open_limiter(endpoint)
-        return self._limiters[name]
-
-    def _open_limiter(self, endpoint: Endpoint) -> FairRateLimiter:
-        RATE_LIMIT.labels(*endpoint.labels).set(self._limits.limit_of(endpoint.platform))
-        RATE_ALLOWED.labels(*endpoint.labels).set_function(lambda: self._rate(endpoint).per_second)
-        return FairRateLimiter(lambda: self._rate(endpoint), self._limits.patience_seconds)
+        limiter = self._limiters.get(name)
+        if limiter is None:
+            rate, labels = partial(self._rate, endpoint), endpoint.labels
+            limiter = FairRateLimiter(rate, self._limits.patience_seconds)
+            self._limiters[name] = limiter
+            RATE_LIMIT.labels(*labels).set(self._limits.limit_of(endpoint.platform))
+            RATE_ALLOWED.labels(*labels).set_function(lambda: rate().per_second)
+        return limiter
 
     def _rate(self, endpoint: Endpoint) -> Rate:
         limit = self._limits.limit_of(endpoint.platform)
@@ -198,14 +198,11 @@ class RateLimits:
         if state is not None:
             allowed = min(limit, state.requests_per_second or limit)
             if state.until is not None:
-                paused = self._seconds_to(state.until)
+                # Bounded, because it is by the monitor's clock.
+                left = (state.until - self._clock()).total_seconds()
+                paused = max(0.0, min(left, self._limits.pause_seconds_max))
         own = allowed * self._context.partition_share()
         return Rate(own, max(1.0, own * self._limits.burst_seconds), paused)
-
-    def _seconds_to(self, until: datetime) -> float:
-        """Return the rest of a pause, bounded because ``until`` is by the monitor's clock."""
-        left = (until - self._clock()).total_seconds()
-        return max(0.0, min(left, self._limits.pause_seconds_max))
 
     def _state(self, endpoint: Endpoint) -> RateState | None:
         return self._context.shared_state.read(f"{RATE}{endpoint.key}", RateState)

@@ -15,10 +15,12 @@ from agents.accounts.cookie_file import (
     Content,
     FileFingerprint,
     UnusableFileError,
+    account_files,
+    account_name,
+    account_names,
     load,
     printable,
 )
-from agents.accounts.cookie_sets import account_files, account_name, account_names
 from agents.accounts.cookie_text import has_cookie_for
 from agents.accounts.health import choose, is_usable, next_available_at
 from agents.accounts.interface import Account, AccountStatus, AccountUse, LoginSettings

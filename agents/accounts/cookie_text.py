@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
-from agents.accounts.json_export import read_export
-from agents.accounts.netscape import (
+from agents.accounts.cookie_formats import (
     HEADER,
     PADDING,
     CookieLine,
@@ -18,6 +17,7 @@ from agents.accounts.netscape import (
     format_line,
     is_writable,
     parse_line,
+    read_export,
 )
 from schemas.video import Cookie
 

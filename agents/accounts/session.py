@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from agents.accounts.cookie_file import Content, printable
+from agents.accounts.cookie_file import Content, account_name, printable
 from agents.accounts.cookie_saving import (
     BusyError,
     Renewal,
@@ -20,7 +20,6 @@ from agents.accounts.cookie_saving import (
     login_expires_at,
     save,
 )
-from agents.accounts.cookie_sets import account_name
 from agents.accounts.cookie_text import (
     COOKIES_MAX,
     CookieKey,

@@ -59,11 +59,16 @@ class FormatChoices:
         Raises:
             ClipmillError: none fulfils the options, or the ones that do are too large. Not cached.
         """
-        excluded = frozenset(avoided), frozenset(silent)
-        key = (video.key, page.digest, _selection_options(options), *excluded)
+        avoided, silent = frozenset(avoided), frozenset(silent)
+        key = (video.key, page.digest, _selection_options(options), avoided, silent)
         files = self._store.get(key)
         if files is None:
-            files = _choose(page, options, *excluded)
+            # Of several sources of one format id the last one of the page wins.
+            sources = {source.format.format_id: source for source in page.sources}
+            formats = [source.format for source in sources.values()]
+            missing = page.info.missing_pictures
+            chosen = choose_files(formats, options, avoided, missing, silent)
+            files = tuple(_to_selected_source(each, sources, options) for each in chosen)
             self._store.set(key, files)
         return files
 
@@ -80,16 +85,6 @@ def _selection_options(options: Options) -> Options:
         automatic_subtitles=False,
         subtitle_formats=("vtt",),
     )
-
-
-def _choose(
-    page: Page, options: Options, avoided: Collection[str], silent: Collection[str]
-) -> Files:
-    # Of several sources of one format id the last one of the page wins.
-    sources = {source.format.format_id: source for source in page.sources}
-    formats = [source.format for source in sources.values()]
-    chosen = choose_files(formats, options, avoided, page.info.missing_pictures, silent)
-    return tuple(_to_selected_source(each, sources, options) for each in chosen)
 
 
 def _to_selected_source(

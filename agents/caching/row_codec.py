@@ -12,15 +12,11 @@ Measured against zlib's levels, brotli and zstd (docs/caching.md): zstd with a d
 import math
 import struct
 import zlib
-from contextlib import suppress
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
 
 import msgspec
 
-from agents.caching.interface import CacheLevel
-from agents.caching.ttl_lru import BoundedCache
 from agents.engine.results import COOKIES_BYTES_MAX, RESULT_BYTES_MAX
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.video import Extraction
@@ -78,10 +74,18 @@ def unpack(row: bytes) -> CachedExtraction:
     Raises:
         UnreadableRowError: it is of another format, damaged, or too large.
     """
-    expires_at, fingerprint = _decode_head(row)
+    if len(row) < _HEAD.size or row[0] != FORMAT:
+        raise UnreadableRowError("not a row of this format")
+    _, expires_at, fingerprint = _HEAD.unpack_from(row)
+    if not math.isfinite(expires_at):
+        raise UnreadableRowError("it is truncated")
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS, _dictionary())
     try:
-        extraction = decode(_inflate(row[_HEAD.size :]), Extraction)
-    except MalformedMessageError as error:
+        text = unpacker.decompress(row[_HEAD.size :], JSON_BYTES_MAX)
+        if not unpacker.eof:
+            raise UnreadableRowError("truncated, or too large")
+        extraction = decode(text, Extraction)
+    except (zlib.error, MalformedMessageError) as error:
         raise UnreadableRowError(str(error)) from None
     return CachedExtraction(expires_at=expires_at, extraction=extraction, fingerprint=fingerprint)
 
@@ -94,71 +98,6 @@ def expiry_of_packed(row: bytes) -> float:
     return expires_at if math.isfinite(expires_at) else 0.0
 
 
-def _decode_head(row: bytes) -> tuple[float, bytes]:
-    if len(row) < _HEAD.size or row[0] != FORMAT:
-        raise UnreadableRowError("not a row of this format")
-    _, expires_at, fingerprint = _HEAD.unpack_from(row)
-    if not math.isfinite(expires_at):
-        raise UnreadableRowError("it is truncated")
-    return expires_at, fingerprint
-
-
-def _inflate(body: bytes) -> bytes:
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS, _dictionary())
-    try:
-        text = unpacker.decompress(body, JSON_BYTES_MAX)
-    except zlib.error as error:
-        raise UnreadableRowError(str(error)) from None
-    if not unpacker.eof:
-        raise UnreadableRowError("truncated, or too large")
-    return text
-
-
 @cache
 def _dictionary() -> bytes:
     return (files(__package__) / DICTIONARY).read_bytes()
-
-
-DECODED_BYTES = 1_100
-"""Memory of the objects of a decoded row with one cookie, without its text. Measured."""
-
-
-class DecodedRow(NamedTuple):
-    """A decoded row; ``row`` is compared to detect a newer version in the table."""
-
-    row: bytes
-    entry: CachedExtraction
-
-
-class RowLookup(NamedTuple):
-    """An entry, and its level: ``front`` when it was decoded already, else ``table``."""
-
-    entry: CachedExtraction
-    level: CacheLevel
-
-
-def size_of(key: str, decoded: DecodedRow) -> int:
-    """Estimate the memory of a decoded row; the row itself belongs to the table."""
-    return len(key) + memoryview(decoded.entry.extraction.raw).nbytes + DECODED_BYTES
-
-
-class DecodedRows:
-    """Cache of decoded rows in front of the table.
-
-    Args:
-        store: constructed with `size_of`.
-    """
-
-    def __init__(self, store: BoundedCache[str, DecodedRow]) -> None:
-        self._store = store
-
-    def lookup(self, key: str, row: bytes) -> RowLookup | None:
-        """Return the entry of a row, None when it is unreadable: another release wrote it."""
-        known = self._store.peek(key)
-        if known is not None and known.row == row:
-            return RowLookup(known.entry, "front")
-        with suppress(UnreadableRowError):
-            entry = unpack(row)
-            self._store.set(key, DecodedRow(row, entry))
-            return RowLookup(entry, "table")
-        return None

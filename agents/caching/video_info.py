@@ -10,17 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from agents.caching.interface import NULL_REPORT, CacheBackend, CacheReport
+from agents.caching.interface import NULL_REPORT, CacheBackend, CacheLevel, CacheReport
 from agents.caching.row_codec import (
     FINGERPRINT_BYTES,
     CachedExtraction,
-    DecodedRow,
-    DecodedRows,
-    RowLookup,
+    UnreadableRowError,
     pack,
-    size_of,
+    unpack,
 )
 from agents.caching.row_expiry import CLOCK_SKEW_SECONDS, ExpiryIndex
 from agents.caching.ttl_lru import BoundedCache
@@ -32,9 +30,30 @@ ROWS_BYTES_MAX = 4 * 2**30
 """Default limit of the rows of the assigned partitions, on disk. Beyond it, rows that expire first
 are evicted: a stale row for an outage of the platform is worth less than a fresh one."""
 
+DECODED_BYTES = 1_100
+"""Memory of the objects of a decoded row with one cookie, without its text. Measured."""
 
 DROPPED_BYTES_MAX = 8 * 2**20
 """Memory limit of the invalidations by `drop`: some 10,000 videos."""
+
+
+class DecodedRow(NamedTuple):
+    """A decoded row; ``row`` is compared to detect a newer version in the table."""
+
+    row: bytes
+    entry: CachedExtraction
+
+
+class RowLookup(NamedTuple):
+    """An entry, and its level: ``front`` when it was decoded already, else ``table``."""
+
+    entry: CachedExtraction
+    level: CacheLevel
+
+
+def size_of(key: str, decoded: DecodedRow) -> int:
+    """Estimate the memory of a decoded row; the row itself belongs to the table."""
+    return len(key) + memoryview(decoded.entry.extraction.raw).nbytes + DECODED_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +79,7 @@ class VideoInfoCache:
         invalidated_at: when a video was last invalidated; older extractions are misses.
         fingerprint: of the settings that an extraction depends on; rows with another one are only
             served stale.
-        front: constructed with `agents.caching.row_codec.size_of`.
+        front: decoded rows; constructed with `size_of`.
         shared: the tier shared with other workers.
         rows_bytes_max: limit of all rows of the table.
         report: records lookups, evictions and size.
@@ -86,9 +105,7 @@ class VideoInfoCache:
         self._stale = stale_seconds
         self._invalidated_at = invalidated_at
         self._fingerprint = fingerprint
-        self._rows = DecodedRows(
-            BoundedCache(NAME, ttl_seconds, size_of=size_of) if front is None else front
-        )
+        self._front = BoundedCache(NAME, ttl_seconds, size_of=size_of) if front is None else front
         self._shared = shared
         self._rows_bytes_max = rows_bytes_max
         self._report = report
@@ -110,7 +127,7 @@ class VideoInfoCache:
 
         Only a hit is reported: `get` follows a miss.
         """
-        found = self._lookup(key)
+        found = self._lookup(key, self._read_row(key))
         if found is None or not self._is_fresh(key, found.entry):
             return None
         if found.level != "front":
@@ -123,7 +140,7 @@ class VideoInfoCache:
 
         Its metadata is good; its links may have expired, and it may depend on other settings.
         """
-        found = self._lookup(key)
+        found = self._lookup(key, self._read_row(key))
         if found is None or found.entry.expires_at <= self._clock() - self._stale:
             return None
         if self._is_invalidated(key, found.entry.extraction):
@@ -152,7 +169,7 @@ class VideoInfoCache:
 
         The row stays in the table and may still be served stale.
         """
-        found = self._lookup(key)
+        found = self._lookup(key, self._read_row(key))
         if found is None:
             self._dropped.set(key, datetime.fromtimestamp(self._clock(), UTC))
         else:
@@ -171,16 +188,26 @@ class VideoInfoCache:
             yield keys
         self._report.record_size(NAME, "table", len(table), table.size_bytes)
 
-    def _lookup(self, key: str) -> RowLookup | None:
-        row = self._read_row(key)
-        return None if row is None else self._rows.lookup(key, row)
+    def _lookup(self, key: str, row: bytes | None) -> RowLookup | None:
+        """Return the entry of a row, None when it is unreadable: another release wrote it."""
+        if row is None:
+            return None
+        known = self._front.peek(key)
+        if known is not None and known.row == row:
+            return RowLookup(known.entry, "front")
+        try:
+            entry = unpack(row)
+        except UnreadableRowError:
+            return None
+        self._front.set(key, DecodedRow(row, entry))
+        return RowLookup(entry, "table")
 
     async def _get_shared(self, key: str) -> CacheHit | None:
         """Return a hit of the shared tier, with the row to write to this worker's table."""
         if self._shared is None:
             return None
         row = await self._shared.get(_shared_key(key))
-        found = None if row is None else self._rows.lookup(key, row)
+        found = self._lookup(key, row)
         is_fresh = (
             found is not None
             and self._is_plausible(found.entry)

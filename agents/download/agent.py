@@ -6,10 +6,11 @@ the files of the first.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -20,13 +21,12 @@ from agents.access import (
     open_storage,
     public_url,
 )
-from agents.download.bounded_gather import background_task, gather_bounded
+from agents.download.bounded_gather import gather_bounded
 from agents.download.download_task import DownloadTask
-from agents.download.embedded_tags import with_tags
-from agents.download.file_adopter import FileAdopter
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import TABLE, StoredFileIndex, sweep_files
 from agents.download.file_provider import FileProvider
+from agents.download.post_metadata import with_tags
 from agents.download.retention import Retention, restore_index
 from agents.download.segments.fetcher import TrackFetcher
 from agents.download.segments.store import SegmentStore
@@ -48,7 +48,7 @@ from agents.pipeline import (
 from agents.pipeline.request_claims import claim_of_selected
 from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
-from schemas import ClipmillError, Job, SelectedVideo, StoredFile
+from schemas import ClipmillError, Completed, SelectedVideo, StoredFile
 from schemas.subtitles import MissingSubtitles
 from streams import ATTEMPTS, PROGRESS, SELECTED, Handler, Stage, StageContext, TableWrite
 from streams.media_host_waits import follow_media_host_waits
@@ -97,8 +97,10 @@ class Download:
 
     async def work(self, event: SelectedVideo) -> StepOutcome:
         """Complete with the files, downloaded now or reused; or as expired at the deadline."""
+        deadline = event.job.deadline
+        seconds = None if deadline is None else (deadline - datetime.now(UTC)).total_seconds()
         try:
-            async with asyncio.timeout(_seconds_left(event.job)) as bound:
+            async with asyncio.timeout(seconds) as bound:
                 return await self._provide_across_outages(event)
         except TimeoutError:
             if not bound.expired():
@@ -114,60 +116,57 @@ class Download:
         Raises:
             ClipmillError: the failure is another one, or `STORAGE_ATTEMPTS_MAX` is reached.
         """
+        if event.job.options.embed_metadata:
+            event = with_tags(event)
         tries = 0
         while True:
             await self._context.intake.wait_until_open()
             try:
-                with self._storage_guard.watching_failures():
-                    return await self._provide(with_tags(event))
+                return await self._provide(event)
             except ClipmillError as error:
+                if error.code not in STORAGE_ERROR_CODES:
+                    raise
+                self._storage_guard.pause_intake(error)
                 tries += 1
-                if error.code not in STORAGE_ERROR_CODES or tries == STORAGE_ATTEMPTS_MAX:
+                if tries == STORAGE_ATTEMPTS_MAX:
                     raise
 
     async def _provide(self, event: SelectedVideo) -> StepOutcome:
         """Provide every file. Files stored before one fails are reused by the next attempt."""
+        settings, sidecars = self._context.settings, event.job.options.sidecars
         started, row = time.time(), self._index.row(event.video.key)
-        task = DownloadTask.of(with_thumbnail(event), self._context.settings)
+        thumbnail = event.info.thumbnail_url if "thumbnail" in sidecars else None
+        task = DownloadTask.of(with_thumbnail(event, thumbnail) if thumbnail else event, settings)
         calls = [partial(self._files.provide, row, source, task) for source in event.sources]
         files = await gather_bounded(calls, FILE_CONCURRENCY)
         await self._index.record_request(event)
+        beside = await self._sidecars.fetch(row, task) if thumbnail else {}
+        missing = event.missing_subtitles
+        if event.subtitles:
+            subtitles = await self._subtitles.provide(row, task)
+            beside, missing = beside | subtitles.files, missing + subtitles.missing
         ids = [source.file_id for source in event.sources]
-        thumbnail = await self._sidecars.fetch(row, task)
-        subtitles = await self._subtitles.provide(row, task)
-        beside = thumbnail | subtitles.files
         provided = dict(zip(ids, files, strict=True)) | beside
         writes: tuple[TableWrite, ...] = ()
         if not all(each.reused and id_ in row for id_, each in provided.items()):
-            new = {id_: _as_fetched(each) for id_, each in provided.items()}
+            new = {id_: replace(each, reused=False) for id_, each in provided.items()}
             writes = (self._index.row_with(event, new, row, started),)
-        for ended in self._unknown_hosts.ends(event.video.key):
-            self._context.publish_best_effort(ended)
-        settings = self._context.settings
-        stored = (*files, *beside.values(), *await self._sidecars.write(event))
-        linked = tuple(replace(each, public_url=public_url(settings, each.uri)) for each in stored)
-        return _complete(event, linked, writes, subtitles.missing)
+        if self._unknown_hosts.waits.states:
+            for ended in self._unknown_hosts.ends(event.video.key):
+                self._context.publish_best_effort(ended)
+        generated = await self._sidecars.write(event) if sidecars else []
+        stored = (*files, *beside.values(), *generated)
+        if settings.storage.public_url_prefix is not None:
+            stored = tuple(replace(it, public_url=public_url(settings, it.uri)) for it in stored)
+        return Complete(_completed(event, stored, missing), writes)
 
 
-def _as_fetched(file: StoredFile) -> StoredFile:
-    return replace(file, reused=False)
-
-
-def _seconds_left(job: Job) -> float | None:
-    if job.deadline is None:
-        return None
-    return (job.deadline - datetime.now(UTC)).total_seconds()
-
-
-def _complete(
-    event: SelectedVideo,
-    files: tuple[StoredFile, ...],
-    writes: tuple[TableWrite, ...],
-    missing_subtitles: tuple[MissingSubtitles, ...],
-) -> Complete:
+def _completed(
+    event: SelectedVideo, files: tuple[StoredFile, ...], missing: tuple[MissingSubtitles, ...]
+) -> Completed:
     kinds = {file.sidecar for file in files}
     pictures = any(source.format.picture for source in event.sources)
-    outcome = completed(
+    return completed(
         event.job,
         event.info,
         cache=event.cache,
@@ -175,9 +174,19 @@ def _complete(
         files=files,
         partial=pictures and bool(event.info.missing_pictures),
         missing_sidecars=tuple(it for it in event.job.options.sidecars if it not in kinds),
-        missing_subtitles=(*event.missing_subtitles, *missing_subtitles),
+        missing_subtitles=missing,
     )
-    return Complete(outcome, writes)
+
+
+@asynccontextmanager
+async def background_task(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a coroutine for the duration of the block, and cancel it at the end."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -214,7 +223,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             sources, storage, storage_guard=storage_guard, verifier=verifier, remuxer=remuxer
         )
         index = StoredFileIndex(storage, context)
-        files = FileProvider(fetcher, index, FileAdopter(storage, verifier))
+        files = FileProvider(fetcher, index, storage, verifier)
         work = Download(
             files,
             index,

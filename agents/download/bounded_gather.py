@@ -1,9 +1,8 @@
-"""`asyncio.gather` with a concurrency limit and fail-fast semantics; and background tasks."""
+"""`asyncio.gather` with a concurrency limit and fail-fast semantics."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -31,6 +30,8 @@ async def gather_bounded(
     Raises:
         Exception: the first failure.
     """
+    if not calls:
+        return []
     results: dict[int, T] = {}
     failures: list[Exception] = []
     pending = iter(enumerate(calls))
@@ -45,33 +46,15 @@ async def gather_bounded(
             if failures:
                 return
 
-    await _run([worker() for _ in range(min(limit, len(calls)))], grace_seconds)
-    if failures:
-        raise failures[0]
-    return [results[index] for index in range(len(calls))]
-
-
-async def _run(workers: Sequence[Awaitable[None]], grace_seconds: float) -> None:
-    """Wait for all workers; cancel the others `grace_seconds` after the first failure."""
-    tasks = [asyncio.ensure_future(worker) for worker in workers]
-    if not tasks:
-        return
+    workers = [asyncio.create_task(worker()) for _ in range(min(limit, len(calls)))]
     try:
-        _, unfinished = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        _, unfinished = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
         if unfinished:
             await asyncio.wait(unfinished, timeout=grace_seconds)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def background_task(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a coroutine for the duration of the block, and cancel it at the end."""
-    task = asyncio.create_task(coroutine)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for each in workers:
+            each.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    if failures:
+        raise failures[0]
+    return [results[index] for index in range(len(calls))]

@@ -9,13 +9,12 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from agents.media.facts import MUXERS, FilePart, MediaFacts, Streams, TrackFile
+from agents.media.protocol import MUXERS, FilePart, MediaFacts, Streams, TrackFile
 from agents.network.answers import too_large_together
 from agents.network.download import Fetched, FetchLimits
 from agents.storage.names import THUMBNAIL_SUFFIX
-from schemas.events import SelectedVideo
+from schemas.events import Progress, SelectedVideo
 from schemas.job import Job
-from schemas.progress import Progress
 from schemas.video import DEFAULT_CONTAINER, MediaSource, SelectedSource, VideoFormat
 from streams.settings import Settings
 
@@ -67,7 +66,8 @@ class ProgressMeter:
         """
         file = self._files[format_id]
         file.done, file.total = done, total
-        return None if self._has_all_bytes() else self._report_if_due(format_id)
+        has_all_bytes = all(each.done == each.total for each in self._files.values())
+        return None if has_all_bytes else self._report_if_due(format_id)
 
     def finish(self, format_id: str, size: int, *, reused: bool = False) -> Progress | None:
         """Record that a file is stored, or reused; the last file is always reported."""
@@ -82,8 +82,10 @@ class ProgressMeter:
 
     def _report(self, format_id: str, now: float) -> Progress:
         self._reported = now
-        files = self._files.values()
-        done, total, seconds = sum(file.done for file in files), self._total(), now - self._started
+        files, seconds = self._files.values(), now - self._started
+        done = sum(file.done for file in files)
+        totals = [file.total for file in files if file.total is not None]
+        total = sum(totals) if len(totals) == len(files) else None
         speed = (done - self._reused) / seconds if seconds > 0 else 0.0
         remaining = (total - done) / speed if total is not None and speed else None
         return Progress(
@@ -98,13 +100,6 @@ class ProgressMeter:
             files_total=len(files),
             at=datetime.now(UTC),
         )
-
-    def _has_all_bytes(self) -> bool:
-        return all(file.done == file.total for file in self._files.values())
-
-    def _total(self) -> int | None:
-        totals = [file.total for file in self._files.values() if file.total is not None]
-        return sum(totals) if len(totals) == len(self._files) else None
 
 
 class Budget:

@@ -14,15 +14,14 @@ from agents.download.download_task import (
     PreparedFile,
     output_format,
 )
-from agents.download.embedded_tags import tags_of
-from agents.download.post_details import details_of
+from agents.download.post_metadata import tags_of
 from agents.download.source_download import SourceDownloader, Workspace
 from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier, extension, stored_file
-from agents.media.facts import Streams
+from agents.media.protocol import Streams
 from agents.media.remuxer import Remux
 from agents.network.download import Fetched, media_type
-from agents.storage import FileGoneError, Storage
+from agents.storage import FileGoneError, PostDetails, Storage
 from agents.storage.writing import digest_of
 from schemas import (
     ClipmillError,
@@ -77,9 +76,9 @@ class FileFetcher:
         await self._storage_guard.check()
         async with AsyncExitStack() as resources:
             directory = await resources.enter_async_context(self._storage.workspace())
-            workspace = Workspace(directory, resources)
-            whole = await self._provide(source, task, workspace)
-            prepared = await self._tag(whole, source, task)
+            prepared = await self._make(source, task, Workspace(directory, resources))
+            if source.tagged:
+                prepared = await self._tag(prepared, source, task)
             file = await self._publish(prepared, source, event)
         BYTES.labels(event.video.platform).inc(prepared.received_bytes)
         self.record_stored(task, source.format_id, prepared.received_bytes)
@@ -102,10 +101,13 @@ class FileFetcher:
                 self._storage.workspace() as directory,
             ):
                 output = directory / "made"
-                extension = await self._make(path, output, source, task.event)
+                if source.sound_only:
+                    extension: str | None = await self._remuxer.extract_audio(path, output)
+                else:
+                    extension = await self._write_tagged(path, output, task.event)
                 if extension is None:
                     return None
-                prepared = await self._prepare(source, task, output, extension, received=0)
+                prepared = await self._verify_made(source, task, output, extension, received=0)
                 file = await self._publish(prepared, source, task.event)
         except FileGoneError:
             logger.warning("%s is downloaded again: it was removed just now", video.uri)
@@ -113,25 +115,16 @@ class FileFetcher:
         self.record_stored(task, source.format_id, file.bytes)
         return file
 
-    async def _make(
-        self, video: Path, output: Path, source: SelectedSource, event: SelectedVideo
-    ) -> str | None:
-        if source.sound_only:
-            return await self._remuxer.extract_audio(video, output)
-        return await self._write_tagged(video, output, event)
-
     async def _tag(
         self, prepared: PreparedFile, source: SelectedSource, task: DownloadTask
     ) -> PreparedFile:
-        """Embed the tags of the post if they are requested and the file can have some."""
-        if not source.tagged:
-            return prepared
+        """Embed the tags of the post if the file can have some."""
         output = prepared.path.with_name("tagged")
         extension = await self._write_tagged(prepared.path, output, task.event)
         if extension is None:
             return prepared
         received = prepared.received_bytes
-        return await self._prepare(source, task, output, extension, received=received)
+        return await self._verify_made(source, task, output, extension, received=received)
 
     async def _write_tagged(self, video: Path, output: Path, event: SelectedVideo) -> str | None:
         """Write a video with tags; return the extension, None when it cannot have any."""
@@ -154,17 +147,26 @@ class FileFetcher:
             format_id=source.file_id,
             extension=extension(prepared.source, prepared.facts),
             sha256=prepared.fetched.sha256,
-            details=details_of(event.info),
+            details=PostDetails.of(event.info),
         )
         file = stored_file(prepared.source, event.info, prepared.fetched, uri, prepared.facts)
         return replace(file, duplicate_of=None if duplicate == uri else duplicate)
 
-    async def _provide(
+    async def _make(
         self, source: SelectedSource, task: DownloadTask, workspace: Workspace
     ) -> PreparedFile:
+        """Download what a file consists of, and make it if that is not the file itself."""
         output = workspace.directory / "made"
         # The sound first: its format may turn out to have none, and the picture is larger.
-        sound = await self._download_sound(source, task, workspace)
+        sound = None
+        if source.sound_from is not None:
+            try:
+                part = DownloadPart(source.sound_from, source)
+                sound = await self._download(part, task, workspace, "sound")
+            except ClipmillError as error:
+                # The retry must not avoid the format of the picture.
+                error.format_id = source.sound_from.format.format_id
+                raise
         bytes_before = sound.bytes if sound else 0
         part = DownloadPart(source, source, bytes_before)
         media = await self._download(part, task, workspace, "media")
@@ -173,7 +175,7 @@ class FileFetcher:
             return PreparedFile(source, media.path, media.whole, media.facts, received)
         try:
             extension = await self._remux(media, sound, output, sound_only=source.sound_only)
-            return await self._prepare(source, task, output, extension, received=received)
+            return await self._verify_made(source, task, output, extension, received=received)
         except ClipmillError as error:
             # The pair is at fault: each of the two files may be valid by itself.
             error.format_id = source.format_id
@@ -192,22 +194,6 @@ class FileFetcher:
             return await self._remuxer.extract_audio(media.path, output)
         return await self._remuxer.mux(media.path, sound.path, output)
 
-    async def _download_sound(
-        self, file: SelectedSource, task: DownloadTask, workspace: Workspace
-    ) -> Downloaded | None:
-        """Download the separate sound source of a file, if any.
-
-        A failure is attributed to the sound's format, so retries do not avoid the picture's.
-        """
-        source = file.sound_from
-        if source is None:
-            return None
-        try:
-            return await self._download(DownloadPart(source, file), task, workspace, "sound")
-        except ClipmillError as error:
-            error.format_id = source.format.format_id
-            raise
-
     async def _download(
         self, part: DownloadPart, task: DownloadTask, workspace: Workspace, name: str
     ) -> Downloaded:
@@ -220,7 +206,7 @@ class FileFetcher:
         facts = await self._verifier.verify(path, part.source, task.event.info)
         return Downloaded(path, fetched.bytes, whole=fetched, facts=facts)
 
-    async def _prepare(
+    async def _verify_made(
         self,
         source: SelectedSource,
         task: DownloadTask,

@@ -13,18 +13,15 @@ from datetime import UTC, datetime
 import msgspec
 
 from agents.caching.row_expiry import keys_to_evict
-from agents.download.adopted_files import adopted_id, is_as_selected
+from agents.download.retention import record_requester, requester_id
 from agents.pipeline.cache_states import publish_cache_states
 from agents.pipeline.stage_caches import invalidated_at
 from agents.storage.interface import PublishedFile, Storage
-from agents.storage.names import ADOPTED
-from agents.storage.requesters import record_requester, requester_id
-from agents.storage.withheld_posts import WithheldPost, find_withheld, release
+from agents.storage.withheld_posts import release
 from schemas.codec import MalformedMessageError, decode, encode
-from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import SelectedVideo
 from schemas.files import StoredFile
-from schemas.video import SelectedSource, VideoRef
+from schemas.video import SelectedSource
 from streams.observability.metrics import (
     CACHE_BYTES,
     CACHE_ENTRIES,
@@ -100,8 +97,6 @@ class StoredFileIndex:
         file = row.get(source.file_id)
         if file is None or event.job.options.refresh or _is_too_large(file.bytes, event):
             return None
-        if file.format_id == ADOPTED and not is_as_selected(file, source, event.job.options):
-            return None
         return file if await self._storage.stat(file.uri) == file.bytes else None
 
     async def find_unindexed(
@@ -126,16 +121,11 @@ class StoredFileIndex:
             return None
         return found if found.published_at >= self._valid_since(event) else None
 
-    async def find_adopted(
-        self, source: SelectedSource, event: SelectedVideo
-    ) -> PublishedFile | None:
-        """Find a file of the post that was adopted, of any age.
+    async def find_adopted(self, format_id: str, event: SelectedVideo) -> PublishedFile | None:
+        """Find an adopted file of the post in the storage, of any age.
 
         After an invalidation only files adopted later are valid.
         """
-        format_id = adopted_id(source, event)
-        if format_id is None:
-            return None
         video = event.video
         refreshed = invalidated_at(self._context.shared_state, video.key)
         found = await self._storage.find(
@@ -145,17 +135,6 @@ class StoredFileIndex:
             return None
         is_valid = refreshed is None or found.published_at >= refreshed.timestamp()
         return found if is_valid else None
-
-    async def check_not_withheld(self, video: VideoRef) -> None:
-        """Check that a post may be downloaded.
-
-        Raises:
-            ClipmillError: ``content.withheld``, a person removed its files or has them elsewhere;
-                ``system.storage``, the store cannot be read.
-        """
-        post = await find_withheld(self._storage.records, video.platform, video.id)
-        if post is not None:
-            raise withheld_error(post, video)
 
     async def record_request(self, event: SelectedVideo) -> None:
         """Record what a request that has its files changes: who requested the post.
@@ -204,17 +183,6 @@ class StoredFileIndex:
         requested = event.job.received_at if event.job.options.refresh else None
         moments = (refreshed, requested, datetime.fromtimestamp(time.time() - self._seconds, UTC))
         return max(moment.timestamp() for moment in moments if moment is not None)
-
-
-def withheld_error(post: WithheldPost, video: VideoRef) -> ClipmillError:
-    """Return the ``content.withheld`` error of a post."""
-    day = f"{post.since:%Y-%m-%d}"
-    reason = {
-        "removed": f"removed on {day}",
-        "archived": f"listed in a download archive that was adopted on {day}",
-    }[post.cause]
-    message = f"{video.key} is not downloaded: {reason}"
-    return ClipmillError(ErrorCode.CONTENT_WITHHELD, message, reason=reason)
 
 
 def count_lookup(level: str, file: StoredFile | None) -> None:

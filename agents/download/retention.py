@@ -6,16 +6,18 @@ files; the next one follows soon when there are more.
 """
 
 import asyncio
+import hashlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from pathlib import PurePosixPath
 
 from agents.download.bounded_gather import gather_bounded
-from agents.storage import Storage
+from agents.storage import Records, Storage
+from agents.storage.names import FileIds, file_stem
 from agents.storage.path_layout import layouts_of, path_of_uri, read_path
-from agents.storage.requesters import requester_id, requesters_by_post
 from agents.storage.retention import CAUSES, Removal, RetentionLimit, RetentionPlan, RetentionRules
 from schemas.errors import ClipmillError
 from streams.observability.metrics import (
@@ -43,6 +45,12 @@ CONTINUE_SECONDS = 1.0
 """Time before the next check when one has left files to remove."""
 
 DAY_SECONDS = 86_400.0
+
+REQUESTERS = ".requesters"
+"""Folder of the records of who requested a post. The value of one attribute of requests is recorded
+as its digest: an empty record ``.requesters/<digest>/<platform>/<id>``, read by listing them."""
+
+_DIGEST_CHARACTERS = 32
 
 
 class Retention:
@@ -162,3 +170,40 @@ def _limit(settings: RetentionSettings | RetentionLimits) -> RetentionLimit:
     return RetentionLimit(
         seconds=None if days is None else days * DAY_SECONDS, bytes=settings.bytes
     )
+
+
+def requester_id(attribute: str, value: str) -> str:
+    """Return the digest of an attribute of requests and its value."""
+    text = f"{attribute}\0{value}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).hexdigest()[:_DIGEST_CHARACTERS]
+
+
+async def record_requester(records: Records, requester: str, platform: str, video_id: str) -> None:
+    """Record that a requester has requested a post, unless it is recorded already.
+
+    Raises:
+        ClipmillError: see `Records.write`; ``content.unsupported``, the names cannot be used.
+    """
+    name = _folder(requester) / file_stem(FileIds(platform, video_id, "post")).parent
+    if await records.read(name) is None:
+        await records.write(name, b"")
+
+
+async def requesters_by_post(
+    records: Records, requesters: Iterable[str]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return which of these requesters have requested a post, by its key ``<platform>:<id>``.
+
+    Raises:
+        ClipmillError: ``system.storage``, the store cannot be read.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for requester in requesters:
+        async for name in records.names(str(_folder(requester))):
+            key = f"{name.parent.name}:{name.name}"
+            found[key] = (*found.get(key, ()), requester)
+    return found
+
+
+def _folder(requester: str) -> PurePosixPath:
+    return PurePosixPath(REQUESTERS, requester)

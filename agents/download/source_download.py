@@ -12,16 +12,14 @@ from agents.download.segments.fetcher import FetchedTrack, TrackFetcher
 from agents.download.segments.store import SegmentStore
 from agents.network.addresses import parse_media_url
 from agents.network.bandwidth import time_limit
-from agents.network.download import Fetched, FetchLimits, MediaFetcher
+from agents.network.download import Fetched, FetchLimits, MediaFetcher, OnBytes
 from agents.network.resource import ResourceFetcher
-from agents.network.transfer import OnBytes
 from agents.pipeline.events import report_progress
 from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
-from schemas import ClipmillError, ErrorCode, Job
-from schemas.progress import Progress
+from schemas import ClipmillError, ErrorCode, Job, MediaSource, VideoFormat
+from schemas.events import Progress
 from schemas.subtitles import SubtitleSource
-from schemas.video import MediaSource, VideoFormat
 from streams import StageContext
 from streams.observability.metrics import EGRESS_BYTES
 

@@ -4,8 +4,7 @@ Not a circuit breaker: events in flight wait for the end of the outage, and none
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 from agents.storage.interface import Storage
 from schemas.errors import ClipmillError, ErrorCode
@@ -57,15 +56,10 @@ class StorageGuard:
                 " free space or lower download.free_bytes",
             )
 
-    @contextmanager
-    def watching_failures(self) -> Iterator[None]:
-        """Pause the intake when the block raises a storage error."""
-        try:
-            yield
-        except ClipmillError as error:
-            if error.code in STORAGE_ERROR_CODES:
-                self._pause_intake(error)
-            raise
+    def pause_intake(self, error: ClipmillError) -> None:
+        """Pause the intake, because of a storage error, until a probe succeeds."""
+        self._intake.pause(PAUSE_OWNER, f"storage: {error.message}")
+        self._failing.set()
 
     async def watch(self) -> None:
         """Probe the storage periodically during an outage; runs until cancelled."""
@@ -79,11 +73,7 @@ class StorageGuard:
             await self.check()
             await self._storage.probe()
         except ClipmillError as error:
-            self._pause_intake(error)
+            self.pause_intake(error)
         else:
             self._failing.clear()
             self._intake.resume(PAUSE_OWNER)
-
-    def _pause_intake(self, error: ClipmillError) -> None:
-        self._intake.pause(PAUSE_OWNER, f"storage: {error.message}")
-        self._failing.set()

@@ -10,8 +10,8 @@ import msgspec
 from agents.media.checking import check, damaged_error, no_sound_error
 from agents.media.client import ProcessUnavailableError
 from agents.media.containers import extension_of
-from agents.media.facts import MediaFacts, Unreadable, Unsupported
 from agents.media.prober import Probe, open_prober
+from agents.media.protocol import MediaFacts, Unreadable, Unsupported
 from agents.network.download import Fetched
 from schemas.errors import ClipmillError
 from schemas.files import StoredFile
@@ -44,7 +44,11 @@ class FileVerifier:
         if self._probe is None:
             return None
         try:
-            facts = await self._probe_and_check(self._probe, path, source, info)
+            answer = await self._probe.probe(path)
+            if isinstance(answer, Unreadable):
+                raise damaged_error(f"it cannot be read ({answer.reason})")
+            if isinstance(answer, MediaFacts):
+                check(answer, source.format, info.duration_seconds)
         except ClipmillError:
             PROBES.labels("damaged").inc()
             raise
@@ -52,20 +56,11 @@ class FileVerifier:
             PROBES.labels("away").inc()
             logger.warning("a file of %s is stored unverified: %s", info.url, error)
             return None
-        PROBES.labels("unknown" if facts is None else "sound").inc()
-        return facts
-
-    async def _probe_and_check(
-        self, probe: Probe, path: Path, source: MediaSource, info: VideoInfo
-    ) -> MediaFacts | None:
-        match await probe.probe(path):
-            case Unreadable(reason=reason):
-                raise damaged_error(f"it cannot be read ({reason})")
-            case MediaFacts() as facts:
-                check(facts, source.format, info.duration_seconds)
-                return facts
-            case Unsupported():
-                return None
+        if isinstance(answer, Unsupported):
+            PROBES.labels("unknown").inc()
+            return None
+        PROBES.labels("sound").inc()
+        return answer
 
 
 @asynccontextmanager
@@ -84,7 +79,14 @@ def stored_file(
     source: MediaSource, info: VideoInfo, fetched: Fetched, uri: str, facts: MediaFacts | None
 ) -> StoredFile:
     """Describe a stored file, by its probed properties or else those of the page."""
-    chosen, found = source.format, facts or _expected_facts(source, info)
+    chosen = source.format
+    found = facts or MediaFacts(
+        duration_seconds=None if chosen.picture else info.duration_seconds,
+        video_codec=chosen.video_codec,
+        audio_codec=chosen.audio_codec,
+        width=chosen.width,
+        height=chosen.height,
+    )
     reported = fetched.mime_type
     return StoredFile(
         uri=uri,
@@ -121,14 +123,3 @@ def check_sound(file: StoredFile, source: SelectedSource) -> StoredFile:
     if chosen.audio_codec is not None and not file.silent:
         raise no_sound_error(chosen.format_id)
     return msgspec.structs.replace(file, silent=True)
-
-
-def _expected_facts(source: MediaSource, info: VideoInfo) -> MediaFacts:
-    chosen = source.format
-    return MediaFacts(
-        duration_seconds=None if chosen.picture else info.duration_seconds,
-        video_codec=chosen.video_codec,
-        audio_codec=chosen.audio_codec,
-        width=chosen.width,
-        height=chosen.height,
-    )

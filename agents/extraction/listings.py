@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import msgspec
 
+from agents.caching.metadata import UploadDates
 from agents.caching.row_expiry import keys_to_evict
-from agents.caching.upload_date import UploadDates
 from agents.extraction.page_reader import PageReader
 from agents.pipeline.results import listing_result
 from agents.pipeline.step import Complete, StepOutcome

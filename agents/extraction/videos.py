@@ -9,10 +9,9 @@ from collections.abc import Callable
 import msgspec
 
 from agents.caching import negative
-from agents.caching.metadata import MetadataCache
+from agents.caching.metadata import MetadataCache, UploadDates
 from agents.caching.negative import NegativeCache
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
-from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import CacheHit, VideoInfoCache
 from agents.extraction.page_reader import PageReader
 from agents.pipeline import Complete, Forward, StepOutcome, completed

@@ -15,7 +15,7 @@ chosen; without it, a file of the requested quality that is too large is an erro
 
 When another format of the post has sound, no silent file is chosen: the picture is joined with the
 sound of the other one. That happens when no file with sound fulfils the options, and for ``best``
-when the silent picture is larger than those with sound; see `agents.formats.joining`.
+when the silent picture is larger than those with sound; see `agents.formats.sound_selection`.
 
 Formats whose download has failed are excluded, so the next one by these rules is chosen: the other
 host of the same file, another codec of the same size, a lower size. Without ``degrade``, ``best``
@@ -35,10 +35,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
-from agents.formats.joining import choose_joined_sound, joinable, within_limit_joined
 from agents.formats.refusals import PICTURES_ONLY, no_format, too_large
-from agents.formats.sound_selection import CONTAINERS, choose_sound, is_sound
+from agents.formats.sound_selection import (
+    CONTAINERS,
+    choose_joined_sound,
+    choose_sound,
+    is_sound,
+    joinable,
+    within_limit_joined,
+)
 from schemas.request import Options
 from schemas.video import JOIN, VideoFormat, joined_id
 
@@ -89,7 +96,11 @@ def choose(
             the ones that do are known to be larger than ``max_bytes``. ``details["offered"]`` lists
             the formats.
     """
-    corrected = [_with_known_silence(each, silent) for each in formats] if silent else formats
+    corrected = formats
+    if silent:
+        corrected = [
+            replace(it, audio_codec=None) if it.format_id in silent else it for it in formats
+        ]
     if options.audio_only:
         return Choice(format=choose_sound(corrected, options, avoided))
     fulfilling = [each for each in corrected if _is_usable(each, options)]
@@ -103,12 +114,6 @@ def choose(
     else:
         pool = _of_requested_size(usable, fulfilling, options)
     return _with_sound(pool, corrected, options, avoided)
-
-
-def _with_known_silence(each: VideoFormat, silent: Collection[str]) -> VideoFormat:
-    if each.format_id not in silent:
-        return each
-    return msgspec.structs.replace(each, audio_codec=None)
 
 
 def _of_requested_size(usable: Formats, fulfilling: Formats, options: Options) -> Formats:
@@ -194,7 +199,8 @@ def choose_files(
     has_pictures = any(each.picture for each in formats)
     if options.audio_only or not (has_pictures or missing):
         return (choose(formats, options, avoided, silent),)
-    if _requests_video(options) and any(_is_usable(each, options) for each in formats):
+    requests_video = (options.container, options.codec) != ("any", "any")
+    if requests_video and any(_is_usable(each, options) for each in formats):
         return (choose(formats, options, avoided, silent),)
     if options.container != "any":
         raise no_format(_reason_no_video(formats, options), formats, failure=PICTURES_ONLY)
@@ -210,13 +216,7 @@ def choose_files(
 def is_mirror(each: VideoFormat, other: VideoFormat) -> bool:
     """Return whether two formats are one file on two hosts: ``…-0`` and ``…-1``."""
     names = _HOST_NUMBER.sub("", each.format_id), _HOST_NUMBER.sub("", other.format_id)
-    return names[0] == names[1] and msgspec.structs.replace(each, format_id="") == (
-        msgspec.structs.replace(other, format_id="")
-    )
-
-
-def _requests_video(options: Options) -> bool:
-    return (options.container, options.codec) != ("any", "any")
+    return names[0] == names[1] and replace(each, format_id="") == (replace(other, format_id=""))
 
 
 def _pictures(formats: Formats, avoided: Collection[str]) -> list[VideoFormat]:
@@ -331,7 +331,7 @@ def _reason_missing(missing: Sequence[int], *, has_pictures: bool) -> str:
 def _reason(formats: Formats, options: Options) -> str:
     if formats and all(each.video_codec is None for each in formats):
         return "it has sound only; audio_only selects it"
-    allowed = msgspec.structs.replace(options, watermark="allow")
+    allowed = replace(options, watermark="allow")
     if any(_is_usable(each, allowed) for each in formats):
         return "every matching format is watermarked; watermark=allow selects one"
     return "none of its formats matches the options"

@@ -15,8 +15,7 @@ from contextlib import asynccontextmanager
 
 from agents.caching.row_expiry import expiry_of
 from agents.ledger import batches
-from agents.ledger.batch_records import introduce_batch
-from agents.ledger.batches import Batches, is_about_batch
+from agents.ledger.batches import Batches
 from agents.ledger.bug_report import on_bug
 from agents.ledger.duplicates import (
     DuplicateReports,
@@ -24,7 +23,16 @@ from agents.ledger.duplicates import (
     drop_reason,
     repeated_content,
 )
-from agents.ledger.events import NAME, TABLE, LedgerEvent, ResultHeader, measure, publish_outcome
+from agents.ledger.events import (
+    NAME,
+    TABLE,
+    LedgerEvent,
+    ResultHeader,
+    introduce_batch,
+    is_about_batch,
+    measure,
+    publish_outcome,
+)
 from agents.ledger.request_state import (
     Decided,
     Open,
@@ -117,7 +125,9 @@ class Ledger:
         if is_about_batch(entry):
             return self._batches.handle(entry, record, envelope.id)
         state = read_row(self._read_row(entry.request_id))
-        batch = self._batches.get(entry.request_id)
+        # Only a command may name a batch; all other records name a request.
+        is_command = entry.command is not None or entry.step in COMMAND_STEPS
+        batch = self._batches.get(entry.request_id) if is_command else None
         event = LedgerEvent(record, entry, envelope.id, state, batch)
         if header is not None:
             return self._decide(event, header)
@@ -127,15 +137,19 @@ class Ledger:
 
     def _decide(self, event: LedgerEvent, header: ResultHeader) -> Sequence[Effect]:
         """Publish a proposed result if its request is open or on redelivery; else drop it."""
-        entry = event.entry
+        entry, state = event.entry, event.state
         body = bytes(entry.outcome)
         published = publish_outcome(entry.request_id, header, body, event.cause, event.reply)
         batch = _introduce_batch(event)
-        if isinstance(event.state, Decided):
+        if isinstance(state, Decided):
             return [*batch, *published] if event.is_redelivery else self._drop(event, header)
-        if (event.state or event.batch) and entry.step in COMMAND_STEPS:
+        if (state or event.batch) and entry.step in COMMAND_STEPS:
             return self._drop(event, header)
-        if belongs_to_other_request(event.state, header, _rejected_job(entry)):
+        if (
+            state is not None
+            and header.trace_id != state.job.trace_id
+            and belongs_to_other_request(state, header, _rejected_job(entry))
+        ):
             return self._drop(event, header)
         measure(header, event.action)
         return [*batch, self._decided_row(event, header), *published]
@@ -170,7 +184,13 @@ class Ledger:
         return [*_introduce_batch(event), *([] if event.state else [event.write_row(row)])]
 
     def _decided_row(self, event: LedgerEvent, header: ResultHeader) -> TableWrite:
-        job = _retryable_snapshot(event, header)
+        """Return the row, with the snapshot for a retry unless the request is invalid."""
+        job: RequestSnapshot | None = None
+        if header.error is None or header.error.error_type is not ErrorCode.REQUEST_INVALID:
+            if isinstance(event.state, Open):
+                job = event.state.job
+            elif event.entry.job is not None and event.entry.job.url:
+                job = snapshot_of(event.entry.job)
         row = Decided(
             record_id=event.record.record_id,
             expires_at=self._clock() + self._remember_seconds,
@@ -208,16 +228,6 @@ def _introduce_batch(event: LedgerEvent) -> Sequence[Effect]:
     if job is None or job.batch is None or job.batch.index > 0 or job.replays:
         return []
     return [introduce_batch(job, NAME, event.cause)]
-
-
-def _retryable_snapshot(event: LedgerEvent, header: ResultHeader) -> RequestSnapshot | None:
-    """Return the snapshot from which a request can be retried; None for an invalid request."""
-    if header.error is not None and header.error.error_type is ErrorCode.REQUEST_INVALID:
-        return None
-    if isinstance(event.state, Open):
-        return event.state.job
-    job = event.entry.job
-    return snapshot_of(job) if job is not None and job.url else None
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Batch completion: the ledger counts decided members and publishes one summary per batch.
 
 The instance that decides a member reports its result under the batch's id
-(`agents.ledger.batch_records`). The owner of that id's partition counts it in the row of the
+(`agents.ledger.events.report_member`). The owner of that id's partition counts it in the row of the
 batch, as its single writer; the report that completes the count closes the batch and publishes the
 summary. After a crash between row and summary, the redelivered report publishes the summary again,
 because the row names the record that closed it.
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from agents.caching.row_expiry import Slices, keys_to_evict
-from agents.ledger.batch_records import EXPIRES_AT, expire_batch, publish_summary
 from agents.ledger.batch_state import (
     Batch,
     batch_of_job,
@@ -20,14 +19,18 @@ from agents.ledger.batch_state import (
     read_batch,
     summary_of,
 )
-from agents.ledger.events import NAME, epoch_nanoseconds
+from agents.ledger.events import NAME, batch_record
 from agents.ledger.request_state import trace_context
+from agents.pipeline.events import correlation_headers
 from schemas.audit import AuditRecord
 from schemas.codec import encode
+from schemas.request import Reply
+from schemas.results import BatchFinished
+from streams.envelope import seal
 from streams.observability.metrics import BATCHES
 from streams.records import Effect, Incoming, Outgoing, TableWrite
+from streams.topics import RESULTS
 from streams.tracing.scope import request_scope, request_span
-from streams.tracing.spans import Span
 
 TABLE = "batches"
 
@@ -35,15 +38,8 @@ ROWS_BYTES_MAX = 48 * 2**20
 """Bytes of the rows of one process: 80,000 batches of 1,000, or 120,000 of a few members, of the
 last day. Beyond that the rows that expire next are closed or deleted."""
 
-
-def is_about_batch(entry: AuditRecord) -> bool:
-    """Return whether a record concerns a batch as a whole, not one request."""
-    introduces = entry.job is not None and entry.job.batch is not None
-    return (
-        entry.member is not None
-        or entry.transition == "batch_expired"
-        or (introduces and entry.job.batch.id == entry.request_id)  # type: ignore[union-attr]
-    )
+EXPIRES_AT = "expires_at"
+"""Detail of ``batch_expired``: the expiry, in epoch seconds, at which the row was swept."""
 
 
 class Batches:
@@ -96,7 +92,14 @@ class Batches:
             record = publish_summary(summary_of(batch_id, batch), NAME, cause, batch.reply)
             if self._is_request(batch_id):
                 return record
-            return record.with_spans(_batch_span(batch_id, batch))
+            span = request_span(
+                batch_id,
+                batch.trace_id,
+                start=batch.received_at,
+                end=batch.finished_at or batch.received_at,
+                attributes={"clipmill.batch.size": batch.size},
+            )
+            return record.with_spans(span)
 
     def sweep(self, slices: Slices) -> Iterator[list[Effect]]:
         """Expire rows, and evict surplus ones, slice by slice.
@@ -126,18 +129,6 @@ def _apply(before: Batch | None, entry: AuditRecord, record_id: str) -> Batch | 
     return after.after_close(record_id) if after.is_complete else after
 
 
-def _batch_span(batch_id: str, batch: Batch) -> tuple[Span, ...]:
-    received = epoch_nanoseconds(batch.received_at)
-    finished = received if batch.finished_at is None else epoch_nanoseconds(batch.finished_at)
-    return request_span(
-        batch_id,
-        batch.trace_id,
-        start=received,
-        end=finished,
-        attributes={"clipmill.batch.size": batch.size},
-    )
-
-
 def _row(batch_id: str, batch: Batch) -> TableWrite:
     return TableWrite(TABLE, batch_id, encode(batch))
 
@@ -147,3 +138,39 @@ def _close_or_delete(batch_id: str, batch: Batch | None, at: datetime) -> Effect
         return TableWrite(TABLE, batch_id, None)
     with request_scope(trace_context(batch.trace_id, batch.trace)):
         return expire_batch(batch_id, batch.expires_at, batch.trace_id, NAME, at)
+
+
+def expire_batch(
+    batch_id: str, expires_at: float, trace_id: str, step: str, at: datetime
+) -> Outgoing:
+    """Return the record that closes an expired batch with undecided members.
+
+    It has no effect once the row has another ``expires_at``: a member was decided in between.
+    """
+    record = AuditRecord(
+        request_id=batch_id,
+        step=step,
+        transition="batch_expired",
+        at=at,
+        detail={EXPIRES_AT: repr(expires_at)},
+    )
+    return batch_record(record, step, None, trace_id, part=f":{expires_at!r}")
+
+
+def publish_summary(
+    summary: BatchFinished, step: str, cause: str, reply: Reply | None = None
+) -> Outgoing:
+    kind = "batch.finished.v1"
+    return seal(
+        RESULTS,
+        summary.request_id,
+        encode(summary),
+        kind=kind,
+        step=step,
+        event_id=f"{summary.request_id}:{kind}",
+        request_id=summary.request_id,
+        trace_id=summary.trace_id,
+        cause_id=cause,
+        extra=correlation_headers(reply),
+        reply_to=reply.topic if reply else None,
+    )

@@ -6,8 +6,7 @@ from contextlib import suppress
 
 import msgspec
 
-from agents.ledger.batches import is_about_batch
-from agents.ledger.events import NAME, TABLE, ResultHeader, publish_outcome
+from agents.ledger.events import NAME, TABLE, ResultHeader, is_about_batch, publish_outcome
 from agents.ledger.request_state import Decided, RequestState, known_reply
 from agents.ledger.user_commands import command_result, command_result_id
 from agents.pipeline.failures import as_bug, recover_job

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from agents.ledger.events import NAME, LedgerEvent, ResultHeader, epoch_nanoseconds
+from agents.ledger.events import NAME, LedgerEvent, ResultHeader
 from agents.ledger.request_state import (
     UNREADABLE,
     Decided,
@@ -81,17 +81,13 @@ def _has_same_content(one: RequestSnapshot, other: RequestSnapshot) -> bool:
     return msgspec.structs.replace(one, **origin) == other
 
 
-def belongs_to_other_request(
-    state: RequestState | None, header: ResultHeader, job: Job | None
-) -> bool:
-    """Return whether a result belongs to another request than the open one of the same id.
+def belongs_to_other_request(state: Open, header: ResultHeader, job: Job | None) -> bool:
+    """Return whether a result with another trace id belongs to another request than the open one.
 
     ``job`` is the job of a request that validation ended. A request with the same content may end
     the open one: its client published it twice. A result without URL stems from a record that
     could not be decoded, and must end the request that it names.
     """
-    if not isinstance(state, Open) or header.trace_id == state.job.trace_id:
-        return False
     if job is not None:
         return repeated_content(state, job.trace_id, snapshot_of(job)) == "other"
     return header.url not in ("", state.job.url)
@@ -157,8 +153,8 @@ def _duplicate_span(event: LedgerEvent, trace_id: str) -> tuple[Span, ...]:
     return request_span(
         entry.request_id,
         trace_id,
-        start=epoch_nanoseconds(entry.job.received_at if entry.job else entry.at),
-        end=epoch_nanoseconds(entry.at),
+        start=entry.job.received_at if entry.job else entry.at,
+        end=entry.at,
         attributes={"clipmill.status": "repeated"},
     )
 

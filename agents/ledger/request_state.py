@@ -122,7 +122,7 @@ def snapshot_of(job: Job) -> RequestSnapshot:
         received_at=job.received_at,
         trace_id=job.trace_id,
         action=job.action,
-        options=_non_default(job.options),
+        options=NO_CHANGES if job.options == _DEFAULT_OPTIONS else _non_default(job.options),
         priority=job.priority,
         attributes=job.attributes,
         retry_of=job.retry_of,
@@ -158,8 +158,6 @@ _DEFAULT_OPTIONS = Options()
 
 
 def _non_default(options: Options) -> OptionChanges:
-    if options == _DEFAULT_OPTIONS:
-        return NO_CHANGES
     defaults = msgspec.to_builtins(_DEFAULT_OPTIONS)
     own = msgspec.to_builtins(options)
     return msgspec.convert(

@@ -7,7 +7,7 @@ the file), and another duration of audio alone (the whole song, of which the pos
 video without the audio that the page promises is intact, but not as requested: `content.no_sound`.
 """
 
-from agents.media.facts import MediaFacts
+from agents.media.protocol import MediaFacts
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoFormat
 

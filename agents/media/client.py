@@ -19,7 +19,7 @@ import msgspec
 import psutil
 
 from agents.engine.fork_client import child_environment
-from agents.media.facts import ANSWER_BYTES_MAX, Message, Ready, Unreadable, unpack
+from agents.media.protocol import ANSWER_BYTES_MAX, Message, Ready, Unreadable, unpack
 
 START_SECONDS = 20.0
 """Start timeout: the libraries load in 0.2 s, later on a machine without an idle core."""
@@ -88,7 +88,7 @@ class MediaProcess:
         """Run a task, in FIFO order with others, and return the answer.
 
         Args:
-            task: see `agents.media.facts`.
+            task: see `agents.media.protocol`.
             sources: opened for reading.
             target: truncated and written; incomplete after a failure.
 

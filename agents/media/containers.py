@@ -6,7 +6,7 @@ MP3 songs that the page calls M4A, and JPEG pictures at a URL that ends in ``.we
 
 from collections.abc import Mapping
 
-from agents.media.facts import MediaFacts
+from agents.media.protocol import MediaFacts
 
 _STILLS = {"heic": "heic", "heix": "heic", "mif1": "heif", "avif": "avif", "avis": "avif"}
 """Extension by the brand of an ISO file with a picture (ISO/IEC 23008-12, annex B)."""

@@ -16,8 +16,8 @@ from av.error import DecoderNotFoundError, FFmpegError, PatchWelcomeError
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from agents.media.bounded_target import BoundedTarget, Source
-from agents.media.facts import NotWritten, RemuxAnswer, Remuxed, Unreadable, Unsupported
+from agents.media.file_objects import BoundedTarget, Source
+from agents.media.protocol import NotWritten, RemuxAnswer, Remuxed, Unreadable, Unsupported
 from agents.media.reading import error_text, open_input, video_streams
 
 BUFFER_BYTES = 2**18

@@ -25,7 +25,6 @@ from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
 from msgspec.structs import replace
 
-from agents.media.bounded_target import BoundedTarget, Source
 from agents.media.copying import (
     MediaStream,
     MismatchError,
@@ -39,9 +38,9 @@ from agents.media.copying import (
     start_of,
     video_stream,
 )
-from agents.media.facts import MUXERS, FilePart, JoinPlan, RemuxAnswer, TrackFile
+from agents.media.file_objects import BoundedTarget, Section, Source
+from agents.media.protocol import MUXERS, FilePart, JoinPlan, RemuxAnswer, TrackFile
 from agents.media.reading import video_streams
-from agents.media.section import Section
 
 DRIFT_SECONDS = Fraction(1, 4)
 """Tolerance between the durations of a playlist and those of its segments. Within it the playlist

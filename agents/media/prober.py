@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agents.media.client import MediaProcess
-from agents.media.facts import PROBE, Answer, MediaFacts, Unreadable, Unsupported
+from agents.media.protocol import PROBE, Answer, MediaFacts, Unreadable, Unsupported
 
 PROBE_SECONDS = 10.0
 """Timeout per file; an intact one takes about 10 ms."""

@@ -2,7 +2,7 @@
 
 ``python -m agents.media.process DESCRIPTOR PARENT MEMORY FILES`` serves one
 `agents.media.client.MediaProcess` at the other end of a SOCK_SEQPACKET socket. Each packet to it
-is a task of `agents.media.facts` with the descriptors of open files; each packet from it is a
+is a task of `agents.media.protocol` with the descriptors of open files; each packet from it is a
 message of the same module.
 
 The files are hostile and their parser is C code, so the kernel restricts the process to the files
@@ -26,7 +26,8 @@ from agents.confinement.limits import (
     limit_memory,
 )
 from agents.media.confinement import confine
-from agents.media.facts import (
+from agents.media.joining import join
+from agents.media.protocol import (
     EXTRACT_AUDIO,
     FILES_MAX,
     JOIN,
@@ -38,10 +39,8 @@ from agents.media.facts import (
     pack,
     unpack_plan,
 )
-from agents.media.joining import join
 from agents.media.reading import read_facts
-from agents.media.remuxing import extract_audio, mux
-from agents.media.tagging import tag
+from agents.media.remuxing import extract_audio, mux, tag
 
 TASKS: dict[bytes, tuple[Callable[..., Any], bool]] = {
     PROBE: (read_facts, False),

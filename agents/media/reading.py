@@ -17,10 +17,9 @@ from av.container import InputContainer
 from av.error import DecoderNotFoundError, FFmpegError, PatchWelcomeError
 from av.video.stream import VideoStream
 
-from agents.media.bounded_target import Source
-from agents.media.endings import is_truncated
-from agents.media.facts import Answer, MediaFacts, Unreadable, Unsupported
-from agents.media.jpeg_scans import SCANS_MAX, has_too_many_scans
+from agents.media.file_objects import Source
+from agents.media.protocol import Answer, MediaFacts, Unreadable, Unsupported
+from agents.media.structure import SCANS_MAX, has_too_many_scans, is_truncated
 
 FORMATS = (
     "mov,mp4,matroska,webm,mp3,aac,flac,ogg,wav,mpegts,flv"
@@ -101,15 +100,12 @@ def read_facts(file: FileIO | BinaryIO) -> Answer:
         return Unreadable(reason="it is truncated")
     try:
         with open_input(file) as container:
-            return _picture_facts(container) if _is_picture(container) else _movie_facts(container)
+            is_picture = container.format.name.endswith(PICTURE_SUFFIX)
+            return _picture_facts(container) if is_picture else _movie_facts(container)
     except (PatchWelcomeError, DecoderNotFoundError, NotImplementedError) as error:
         return Unsupported(reason=error_text(error))
     except (FFmpegError, ValueError, MemoryError, StopIteration) as error:
         return Unreadable(reason=error_text(error))
-
-
-def _is_picture(container: InputContainer) -> bool:
-    return container.format.name.endswith(PICTURE_SUFFIX)
 
 
 def _picture_facts(container: InputContainer) -> MediaFacts:
@@ -146,11 +142,8 @@ def _movie_facts(container: InputContainer) -> MediaFacts:
 
 def video_streams(container: InputContainer) -> list[VideoStream]:
     """Return the video streams of a file, without cover pictures."""
-    return [each for each in container.streams.video if not _is_cover(each)]
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+    cover = av.stream.Disposition.attached_pic
+    return [each for each in container.streams.video if not each.disposition & cover]
 
 
 def _codec(stream: av.stream.Stream | None) -> str | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from agents.media.client import MediaProcess, ProcessUnavailableError
-from agents.media.facts import (
+from agents.media.prober import MEMORY_BYTES
+from agents.media.protocol import (
     EXTRACT_AUDIO,
     FILES_MAX,
     MUX,
@@ -22,8 +23,7 @@ from agents.media.facts import (
     join_task,
     tag_task,
 )
-from agents.media.prober import MEMORY_BYTES
-from agents.storage.errors import map_file_errors
+from agents.storage.disk import map_file_errors
 from schemas.errors import ClipmillError, ErrorCode
 
 REMUX_SECONDS = 120.0

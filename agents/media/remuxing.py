@@ -1,19 +1,18 @@
-"""Remuxing of whole files with FFmpeg's libraries (PyAV): audio extraction and muxing.
+"""Remuxing of whole files with FFmpeg's libraries (PyAV): audio extraction, muxing and tags.
 
 Only `agents.media.process` may run this: the libraries are C code, and the files are untrusted.
 Packets are copied unchanged; nothing is decoded or encoded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from heapq import merge
 from typing import Any, NamedTuple
 
-from av.container import InputContainer, OutputContainer
+from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
 
-from agents.media.bounded_target import BoundedTarget, Source
 from agents.media.copying import (
     MediaStream,
     MismatchError,
@@ -27,7 +26,8 @@ from agents.media.copying import (
     start_of,
     video_stream,
 )
-from agents.media.facts import MUXERS, RemuxAnswer
+from agents.media.file_objects import BoundedTarget, Source
+from agents.media.protocol import MUXERS, RemuxAnswer, TagPlan
 from agents.media.reading import stream_seconds, video_streams
 
 SAME_VIDEO_SECONDS = 0.5
@@ -61,6 +61,16 @@ def mux(picture: Source, sound: Source, target: Source) -> RemuxAnswer:
             return _mux_files(picture_file, sound_file, bounded)
 
     return run_copy(work, (picture, sound), target)
+
+
+def tag(plan: TagPlan, source: Source, target: Source) -> RemuxAnswer:
+    """Write the picture and sound of an MP4 file with tags to an empty file."""
+
+    def work(bounded: BoundedTarget) -> str:
+        with open_source(source) as container:
+            return _tag(container, plan.tags, bounded)
+
+    return run_copy(work, (source,), target)
 
 
 class _Track(NamedTuple):
@@ -98,6 +108,25 @@ def _mux_files(
     return "mp4"
 
 
+def _tag(container: InputContainer, tags: Mapping[str, str], target: BoundedTarget) -> str:
+    if not has_format(container, ("mov",)):
+        raise NoMuxerError(f"only MP4 files get tags, this is {container.format.name}")
+    streams: list[MediaStream] = [*video_streams(container), *container.streams.audio]
+    if any(stream.codec_context is None for stream in streams):
+        raise NoMuxerError("no decoder for one of its streams")
+    with open_output(target, "mp4") as output:
+        output.metadata.update(tags)
+        copies = {stream.index: add_stream(output, stream) for stream in streams}
+        for packet in container.demux(streams):
+            if packet.dts is None and packet.size == 0:
+                continue  # the flush packet at the end
+            if packet.is_corrupt:
+                raise MismatchError("it is truncated")
+            packet.stream = copies[packet.stream_index]
+            output.mux(packet)
+    return "mp4"
+
+
 def _check_same_video(picture: float | None, other: float | None) -> None:
     if picture is not None and other is not None and abs(picture - other) > SAME_VIDEO_SECONDS:
         raise MismatchError(
@@ -114,18 +143,14 @@ def _origin(container: InputContainer) -> Fraction:
 
 def _copy(tracks: Sequence[_Track], muxer: str, target: BoundedTarget) -> None:
     with open_output(target, muxer) as output:
-        _copy_packets(tracks, output)
-
-
-def _copy_packets(tracks: Sequence[_Track], output: OutputContainer) -> None:
-    copies = [add_stream(output, track.stream) for track in tracks]
-    packets = [_packets(track, copy) for track, copy in zip(tracks, copies, strict=True)]
-    seen: set[int] = set()
-    for packet in merge(*packets, key=_timestamp):
-        seen.add(packet.stream_index)
-        output.mux(packet)
-    if len(seen) < len(tracks):
-        raise MismatchError("one of its streams is empty")
+        copies = [add_stream(output, track.stream) for track in tracks]
+        packets = [_packets(track, copy) for track, copy in zip(tracks, copies, strict=True)]
+        seen: set[int] = set()
+        for packet in merge(*packets, key=_timestamp):
+            seen.add(packet.stream_index)
+            output.mux(packet)
+        if len(seen) < len(tracks):
+            raise MismatchError("one of its streams is empty")
 
 
 def _packets(track: _Track, copy: Stream) -> Iterator["Packet[Any]"]:

@@ -13,14 +13,14 @@ from schemas.codec import decode, encode
 from schemas.commands import Cancel, Retry
 from schemas.events import (
     ExtractedVideo,
+    Failure,
     PendingLink,
+    Progress,
     SelectedVideo,
     ValidatedListing,
     ValidatedVideo,
 )
-from schemas.failure import Failure
 from schemas.job import Job
-from schemas.progress import Progress
 from schemas.request import Reply
 from schemas.results import Result
 from streams.claims import priority_header

@@ -24,7 +24,7 @@ from schemas import (
     decode,
 )
 from schemas.error_catalog import explain
-from schemas.failure import FailedRecord, Failure
+from schemas.events import FailedRecord, Failure
 from schemas.redaction import redact
 from schemas.video import EngineVersions
 from streams import Effect, Incoming, dead_letter

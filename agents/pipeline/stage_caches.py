@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from agents.caching import format_choice, metadata, negative, row_codec, ttl_lru, upload_date
+from agents.caching import format_choice, metadata, negative, ttl_lru, video_info
 from agents.caching.fail_safe_backend import CallOutcome, FailSafeBackend
 from agents.caching.format_choice import FormatChoices
 from agents.caching.interface import (
@@ -24,12 +24,10 @@ from agents.caching.interface import (
     LookupOutcome,
     find_backend,
 )
-from agents.caching.metadata import MetadataCache
+from agents.caching.metadata import MetadataCache, UploadDates
 from agents.caching.negative import NegativeCache
 from agents.caching.row_codec import FINGERPRINT_BYTES
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
-from agents.caching.upload_date import UploadDates
-from agents.caching.video_info import NAME as VIDEO_INFO
 from agents.caching.video_info import VideoInfoCache
 from agents.pipeline.cache_states import publish_cache_states
 from schemas import encode
@@ -92,7 +90,7 @@ class StageCaches:
             invalidated_at=partial(invalidated_at, self._context.shared_state),
             fingerprint=config_fingerprint(self._context.settings),
             front=self._store(
-                VIDEO_INFO, settings.video_info_seconds, row_codec.size_of, level="front"
+                video_info.NAME, settings.video_info_seconds, video_info.size_of, level="front"
             ),
             shared=self._shared,
             rows_bytes_max=settings.table_bytes,
@@ -121,7 +119,7 @@ class StageCaches:
 
     def upload_dates(self) -> UploadDates:
         ttl_seconds = self._settings.upload_date_seconds
-        return UploadDates(self._store(upload_date.NAME, ttl_seconds, upload_date.size_of))
+        return UploadDates(self._store(metadata.DATES_NAME, ttl_seconds, metadata.size_of_date))
 
     def _store(
         self,

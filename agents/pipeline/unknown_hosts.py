@@ -27,14 +27,14 @@ class UnknownHosts:
     """
 
     def __init__(self, waits: MediaHostWaits) -> None:
-        self._waits = waits
+        self.waits = waits
 
     def explained(self, error: ClipmillError, platform: str, video: str) -> ClipmillError:
         """Return the error of an unknown host with its setting; any other one as it is."""
         hosts = unknown_hosts(error.code, error.details)
         if not hosts:
             return error
-        waiting = {video}.union(*(self._waits.videos(platform, host) for host in hosts))
+        waiting = {video}.union(*(self.waits.videos(platform, host) for host in hosts))
         setting, count = setting_of(platform), len(waiting)
         reason = _reason(hosts, platform, setting, videos_wait(count))
         details = {"hosts": ", ".join(hosts), "setting": setting, "videos": str(count)}
@@ -44,7 +44,7 @@ class UnknownHosts:
 
     def ends(self, video: str) -> list[Outgoing]:
         """Return the records that end the waits of a video, which has its files now."""
-        keys = (f"{MEDIA_HOST}{each.name}" for each in self._waits.of_video(video))
+        keys = (f"{MEDIA_HOST}{each.name}" for each in self.waits.of_video(video))
         return [Outgoing(SIGNALS, key.encode(), None) for key in keys]
 
 

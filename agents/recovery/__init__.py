@@ -1,9 +1,10 @@
-"""Stage that decides about failures: retry, park, change, dead letter or fail.
+"""Stage that decides about failures: back off, park, change, dead letter or fail.
 
 Front door of error handlers.
 """
 
 from agents.recovery.decisions import (
+    Backoff,
     Change,
     DeadLetter,
     Decision,
@@ -11,10 +12,10 @@ from agents.recovery.decisions import (
     JobPatch,
     Park,
     Restart,
-    Retry,
 )
 
 __all__ = [
+    "Backoff",
     "Change",
     "DeadLetter",
     "Decision",
@@ -22,5 +23,4 @@ __all__ = [
     "JobPatch",
     "Park",
     "Restart",
-    "Retry",
 ]

@@ -12,18 +12,20 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from agents.access.accounts import open_authenticator
+from agents.access.breaker_client import breaker_state
+from agents.access.egress import egress_names
 from agents.pipeline import Event, audit, error_result, propose_result, send_event
 from agents.pipeline.events import EVENT_SOURCES, delay_event, failed_event, restore_record
 from agents.pipeline.failures import as_bug, on_unreadable
-from agents.recovery.context import Accounts, breaker_of, options_of
 from agents.recovery.decide import decide
 from agents.recovery.decisions import (
+    Backoff,
     Change,
     DeadLetter,
     Decision,
     Fail,
     Park,
-    Retry,
+    RecoveryOptions,
     job_after,
     strategy_of,
     with_bounded_due,
@@ -37,12 +39,14 @@ from schemas import (
     Job,
     MalformedMessageError,
     PendingLink,
+    SelectedVideo,
     ValidatedListing,
     ValidatedVideo,
     decode,
 )
 from schemas.error_catalog import explain
 from schemas.errors import endpoint_key
+from schemas.signals import BreakerState
 from streams import (
     AUDIT,
     ERRORS,
@@ -108,7 +112,10 @@ ATTEMPT_LABELS = ("1", "2", "3", "4", "5", "more")
 
 
 class Recovery:
-    """Record handler of the stage; ``uniform`` samples [0, 1) for jitter."""
+    """Record handler of the stage.
+
+    ``accounts`` returns the account names of a platform; ``uniform`` samples [0, 1) for jitter.
+    """
 
     def __init__(
         self,
@@ -116,7 +123,7 @@ class Recovery:
         shared_state: SharedState,
         handlers: ErrorHandlers,
         *,
-        accounts: Accounts = lambda _platform: (),
+        accounts: Callable[[str], tuple[str, ...]] = lambda _platform: (),
         media_hosts: MediaHostRecorder,
         uniform: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -159,12 +166,24 @@ class Recovery:
             total=self._total,
             jitter=self._settings.retry.jitter,
             uniform=self._uniform(),
-            breaker=breaker_of(failure, self._shared_state, now),
-            available=options_of(
-                failure, event, self._settings, self._shared_state, self._accounts, now=now
-            ),
+            breaker=None if failure.egress is None else self._breaker(failure, failure.egress, now),
+            available=self._options(failure, event, now),
             policies=self._policies,
         )
+
+    def _options(self, failure: Failure, event: Event, now: datetime) -> RecoveryOptions:
+        names = egress_names(self._settings)
+        breakers = {name: self._breaker(failure, name, now) for name in names}
+        closed = (name for name, it in breakers.items() if it is None or it.state == "closed")
+        return RecoveryOptions(
+            egresses=tuple(closed),
+            accounts=() if failure.platform is None else self._accounts(failure.platform),
+            formats=event.info.formats if isinstance(event, SelectedVideo) else (),
+        )
+
+    def _breaker(self, failure: Failure, egress: str, now: datetime) -> BreakerState | None:
+        name = endpoint_key(failure.platform or "", failure.operation or "", egress)
+        return breaker_state(self._shared_state, name, now)
 
 
 def _apply(
@@ -172,17 +191,17 @@ def _apply(
 ) -> Sequence[Effect]:
     job = job_after(failure, decision, now)
     match decision:
-        case Retry() | Park() | Change():
+        case Backoff() | Park() | Change():
             retry = _event_of_retry(decision, event, job)
             _count_attempt(decision, failure, job)
             return [
                 _republish(retry, decision, failure, now, cause),
                 _report(decision, failure, job, cause),
             ]
-        case DeadLetter():
-            return [dead_letter_of(failure, job), *_end_failed(failure, job, cause)]
-        case Fail():
-            return _end_failed(failure, job, cause)
+        case DeadLetter() | Fail():
+            result = error_result(job, failure.error, failure.engine)
+            letters = [dead_letter_of(failure, job)] if isinstance(decision, DeadLetter) else []
+            return [*letters, propose_result(job, failure.step, result, cause)]
 
 
 def _count_attempt(decision: Decision, failure: Failure, job: Job) -> None:
@@ -197,15 +216,14 @@ def _count_attempt(decision: Decision, failure: Failure, job: Job) -> None:
 
 def _event_of_retry(decision: Decision, event: Event, job: Job) -> Event:
     """Return the event of the next attempt: the same one, or that of extraction for a restart."""
-    if isinstance(event, PendingLink | ValidatedListing):
-        return msgspec.structs.replace(event, job=job)
-    if isinstance(decision, Change) and decision.restart == "extraction":
+    restarts = isinstance(decision, Change) and decision.restart == "extraction"
+    if restarts and not isinstance(event, PendingLink | ValidatedListing):
         return ValidatedVideo(job=job, video=event.video)
     return msgspec.structs.replace(event, job=job)
 
 
 def _republish(
-    event: Event, decision: Retry | Park | Change, failure: Failure, now: datetime, cause: str
+    event: Event, decision: Backoff | Park | Change, failure: Failure, now: datetime, cause: str
 ) -> Effect:
     """Return the event for the topic of its step, through a delay topic unless it is due."""
     code = failure.error.error_type
@@ -217,7 +235,7 @@ def _republish(
     return delay_event(event, NAME, cause, decision.due, topic)
 
 
-def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: str) -> Effect:
+def _report(decision: Backoff | Park | Change, failure: Failure, job: Job, cause: str) -> Effect:
     detail = {
         "code": str(failure.error.error_type),
         "due": decision.due.isoformat(),
@@ -232,12 +250,6 @@ def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: 
     return audit(
         job, NAME, "parked" if isinstance(decision, Park) else "retrying", cause, detail=detail
     )
-
-
-def _end_failed(failure: Failure, job: Job, cause: str) -> Sequence[Effect]:
-    return [
-        propose_result(job, failure.step, error_result(job, failure.error, failure.engine), cause)
-    ]
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:

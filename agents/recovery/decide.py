@@ -7,15 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from agents.recovery.backoff import (
-    SHORT_PARK_SECONDS,
-    breaker_seconds,
-    budget_seconds,
-    due_after,
-    seconds_left,
-)
 from agents.recovery.decisions import (
     NO_OPTIONS,
+    Backoff,
     Change,
     DeadLetter,
     Decision,
@@ -23,13 +17,20 @@ from agents.recovery.decisions import (
     Park,
     RecoveryAction,
     RecoveryOptions,
-    Retry,
 )
-from agents.recovery.retry_policy import POLICIES, RetryPolicy
+from agents.recovery.retry_policy import (
+    POLICIES,
+    SHORT_PARK_SECONDS,
+    RetryPolicy,
+    breaker_seconds,
+    budget_seconds,
+    due_after,
+    seconds_left,
+)
 from agents.recovery.strategies import other_egresses, propose
 from agents.resilience.breaker_rules import FAILURES
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.job import Attempt, Strategy
 from schemas.signals import BreakerState
 
@@ -48,6 +49,10 @@ class _Case:
     @property
     def code(self) -> ErrorCode:
         return self.failure.error.error_type
+
+    @property
+    def is_breaker_closed(self) -> bool:
+        return self.breaker is None or self.breaker.state == "closed"
 
     @property
     def remaining(self) -> float:
@@ -92,17 +97,12 @@ def decide(
     case = _Case(failure, policy, breaker, available, now, total, jitter, uniform)
     if not failure.permitted:
         return _park_until_permitted(case)
-    return _change_at_once(case) or _park_for_breaker(case) or _retry_later(case)
-
-
-# Changes without a wait
-
-
-def _change_at_once(case: _Case) -> Decision | None:
-    action = _first_action(case, case.policy.immediate)
-    if action is None or case.remaining < 0:
-        return None
-    return _change(action, case.due(0.0), counted=False)
+    action = _first_action(case, policy.immediate) if case.remaining >= 0 else None
+    if action is not None:
+        return _change(action, case.due(0.0), counted=False)
+    if case.code in FAILURES and not case.is_breaker_closed:
+        return _park_until_permitted(case)
+    return _park_through_outage(case) if policy.outage else _retry_later(case)
 
 
 def _first_action(case: _Case, strategies: tuple[Strategy, ...]) -> RecoveryAction | None:
@@ -127,33 +127,17 @@ def _change(action: RecoveryAction, due: datetime, *, counted: bool) -> Change:
 
 
 def _park_until_permitted(case: _Case) -> Decision:
-    """Park for the breaker, the rate limiter's retry-after, or the cooldown of all accounts."""
-    asked = case.failure.retry_after_seconds or 0.0
-    return _park_or_switch(case, max(breaker_seconds(case.breaker, case.now, case.uniform), asked))
+    """Park for the breaker, the rate limiter's retry-after, or the cooldown of all accounts.
 
-
-def _park_for_breaker(case: _Case) -> Decision | None:
-    """Park if the code counts as a failure of the breaker, and the breaker is not closed."""
-    if case.code not in FAILURES or case.breaker is None or case.breaker.state == "closed":
-        return None
-    return _park_until_permitted(case)
-
-
-def _park_or_switch(case: _Case, seconds: float) -> Decision:
-    return _park(case, 0.0 if _may_switch_egress(case) else seconds)
-
-
-def _may_switch_egress(case: _Case) -> bool:
-    """Return whether to return at once because another egress is permitted.
-
-    Every second time at most: the step may have fewer egresses, or newer states of their breakers.
-    A closed breaker needs no other egress.
+    Without a wait if another egress is permitted, but every second time at most: the step may have
+    fewer egresses, or newer states of their breakers. A closed breaker needs no other egress.
     """
-    if case.breaker is None or case.breaker.state == "closed":
-        return False
     parked = case.failure.job.parked
-    waits_this_time = parked is not None and parked.times % 2 == 1
-    return not waits_this_time and bool(other_egresses(case.failure, case.available))
+    waits_this_time = case.is_breaker_closed or (parked is not None and parked.times % 2 == 1)
+    if not waits_this_time and other_egresses(case.failure, case.available):
+        return _park(case, 0.0)
+    asked = case.failure.retry_after_seconds or 0.0
+    return _park(case, max(breaker_seconds(case.breaker, case.now, case.uniform), asked))
 
 
 def _park_through_outage(case: _Case) -> Decision:
@@ -173,8 +157,6 @@ def _park(case: _Case, seconds: float) -> Decision:
 
 
 def _retry_later(case: _Case) -> Decision:
-    if case.policy.outage:
-        return _park_through_outage(case)
     used = sum(attempt.counted for attempt in case.earlier)
     if used >= len(case.policy.waits):
         return _give_up(case)
@@ -184,7 +166,7 @@ def _retry_later(case: _Case) -> Decision:
         return _give_up(case)
     due = case.due(max(seconds, budget_seconds(case.breaker, case.now, case.uniform)))
     action = _first_action(case, case.policy.on_repeat) if used else None
-    return Retry(due=due) if action is None else _change(action, due, counted=True)
+    return Backoff(due=due) if action is None else _change(action, due, counted=True)
 
 
 def _jittered_wait(case: _Case, number: int) -> float:

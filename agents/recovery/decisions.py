@@ -5,11 +5,11 @@ from typing import Literal
 
 import msgspec
 
-from agents.recovery.backoff import due_after
+from agents.recovery.retry_policy import due_after
 from schemas.codec import Moment
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.job import Attempt, Job, Strategy
 from schemas.video import VideoFormat
 
@@ -84,14 +84,14 @@ def apply_patch(patch: JobPatch, job: Job) -> Job:
     )
 
 
-class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """Publish the event to the topic of its step at ``due``; uses up a retry."""
+class Backoff(msgspec.Struct, frozen=True, kw_only=True):
+    """Retry unchanged: publish the event to the topic of its step at ``due``; uses up a retry."""
 
     due: Moment
 
 
 class Park(msgspec.Struct, frozen=True, kw_only=True):
-    """Publish the event at ``due`` as `Retry` does, without using up a retry.
+    """Publish the event at ``due`` as `Backoff` does, without using up a retry.
 
     The failure ``code`` was not caused by the request.
     """
@@ -126,7 +126,7 @@ class Fail(msgspec.Struct, frozen=True, kw_only=True):
     """Give up: publish a failed result."""
 
 
-Decision = Retry | Park | Change | DeadLetter | Fail
+Decision = Backoff | Park | Change | DeadLetter | Fail
 
 
 def with_bounded_due(
@@ -152,7 +152,7 @@ def job_after(failure: Failure, decision: Decision, now: datetime) -> Job:
 def strategy_of(decision: Decision) -> Strategy:
     """Return the strategy of a decision, as the result and metrics name it."""
     match decision:
-        case Retry():
+        case Backoff():
             return "backoff"
         case Park():
             return "wait"
@@ -163,7 +163,7 @@ def strategy_of(decision: Decision) -> Strategy:
 
 
 def _attempt(failure: Failure, decision: Decision, now: datetime) -> Attempt:
-    wait = (decision.due - now).total_seconds() if isinstance(decision, Retry | Change) else 0.0
+    wait = (decision.due - now).total_seconds() if isinstance(decision, Backoff | Change) else 0.0
     return Attempt(
         step=failure.step,
         code=failure.error.error_type,

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, cast, get_args, runtime_checkable
 import msgspec
 
 from agents.recovery.decisions import Decision
-from schemas.failure import Failure
+from schemas.events import Failure
 
 GROUP = "clipmill.error_handlers"
 """Entry-point group of classes that take no arguments and implement `ErrorHandler`."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from agents.pipeline.unknown_hosts import unknown_hosts
-from agents.recovery.decisions import Decision, Park, Retry
+from agents.recovery.decisions import Backoff, Decision, Park
 from schemas.codec import encode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.signals import MEDIA_HOST, MediaHostWait
 from streams.envelope import seal
 from streams.media_host_waits import MediaHostWaits
@@ -39,29 +39,28 @@ class MediaHostRecorder:
     def record(
         self, failure: Failure, platform: str, decision: Decision, now: datetime
     ) -> list[Outgoing]:
-        """Return the states of a failed video that will be tried again."""
-        if not isinstance(decision, Retry | Park) or not failure.subject:
+        """Return the states of a failed video that will be tried again.
+
+        After a call that was not made, the video waits for the same hosts as before.
+        """
+        video, error = failure.subject, failure.error
+        if not isinstance(decision, Backoff | Park) or not video:
             return []
+        if failure.permitted:
+            hosts = unknown_hosts(error.error_type, error.technical_details)
+        else:
+            hosts = tuple(each.host for each in self._waits.of_video(video))
         until = decision.due + timedelta(seconds=ATTEMPT_SECONDS)
-        states = (
-            MediaHostWait(platform=platform, host=host, video=failure.subject, until=until, at=now)
-            for host in self._hosts_of(failure)
-        )
-        return [record for each in states for record in self._publish(each)]
-
-    def _hosts_of(self, failure: Failure) -> tuple[str, ...]:
-        """Return the hosts that a video waits for; after a call that was not made, the same."""
-        if not failure.permitted:
-            return tuple(each.host for each in self._waits.of_video(failure.subject or ""))
-        return unknown_hosts(failure.error.error_type, failure.error.technical_details)
-
-    def _publish(self, state: MediaHostWait) -> list[Outgoing]:
-        if not self._waits.has_room(state.platform, state.host, state.video):
-            return []
-        record = wait_record(state)
-        # Counted at once: until the record is consumed, a burst would exceed the bounds.
-        self._waits.apply(f"{MEDIA_HOST}{state.name}", record.value)
-        return [record]
+        records = []
+        for host in hosts:
+            if self._waits.has_room(platform, host, video):
+                state = MediaHostWait(
+                    platform=platform, host=host, video=video, until=until, at=now
+                )
+                records.append(wait_record(state))
+                # Counted at once: until the record is consumed, a burst would exceed the bounds.
+                self._waits.apply(f"{MEDIA_HOST}{state.name}", records[-1].value)
+        return records
 
     def sweep(self) -> Iterator[Sequence[Effect]]:
         """Return the tombstones of the ended states, in slices."""

@@ -13,7 +13,7 @@ from agents.recovery.decisions import JobPatch, RecoveryAction, RecoveryOptions,
 from agents.recovery.retry_policy import PAGE_READS_MAX
 from schemas.commands import OptionChanges
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.job import Job, Strategy
 from schemas.request import Options, Quality
 from schemas.video import JOIN, VideoFormat

@@ -1,17 +1,31 @@
 """State of the adaptive rate of one platform, operation and egress. Pure.
 
-The monitor keeps it as a table row and publishes `RateState` of it; `aimd` changes it. All times
-are epoch seconds.
+The monitor keeps it, with a sliding window of attempts, as a table row and publishes `RateState` of
+it; `aimd` changes it. All times are epoch seconds.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime
+from statistics import median
 
 import msgspec
 
-from agents.resilience.rate_window import RateWindow, clamp_to_now, recent_samples
-from schemas.attempts import EndpointRecord, Operation
+from agents.resilience.breaker_rules import CONTENT
+from agents.resilience.sliding_window import digest
+from schemas.attempts import EndpointRecord, NetworkAttempt, Operation
 from schemas.errors import ErrorCode
 from schemas.signals import RateState
+
+WINDOW_CALLS_MAX = 100
+WINDOW_SECONDS_MAX = 10.0
+"""Bounds of the window: number and age, in seconds, of its attempts."""
+
+SPAN_SECONDS_MIN = 0.25
+"""Shortest span that a rate is computed over, in seconds: attempts that end together did not take
+no time."""
+
+LATENCY_SAMPLES = 20
+"""Answers whose median latency is compared with the baseline."""
 
 
 class RateRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +44,28 @@ class RateRules(msgspec.Struct, frozen=True, kw_only=True):
     recovery_seconds: float
     pause_seconds_max: float
     suspicious_videos: int = 3
+
+
+class AttemptSample(msgspec.Struct, frozen=True, array_like=True):
+    """One attempt.
+
+    Attributes:
+        at: when the monitor received its report, epoch seconds.
+        subject: digest of the video key or link.
+        seconds: duration.
+        code: error code, None on success.
+        cuts: number of cuts of the rate that it was made at.
+    """
+
+    at: float
+    subject: str
+    seconds: float
+    code: ErrorCode | None = None
+    cuts: int = 0
+
+
+RateWindow = tuple[AttemptSample, ...]
+"""Attempts in the order in which their reports arrived."""
 
 
 class AdaptiveRate(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -134,3 +170,51 @@ def _with_clamped_times(row: AdaptiveRate, rules: RateRules, now: float) -> Adap
 
 def is_idle(row: AdaptiveRate, seconds: float, now: float) -> bool:
     return now - row.active_at >= seconds
+
+
+def sample_of(attempt: NetworkAttempt, now: float) -> AttemptSample:
+    """Return the sample of an attempt, timed by the arrival of its report.
+
+    The attempt's own time is by a worker's clock, which can be minutes off: attempts of a worker
+    that is behind would be too old for the window.
+    """
+    subject = digest(attempt.subject)
+    return AttemptSample(now, subject, attempt.seconds, attempt.code, attempt.cuts)
+
+
+def is_success(code: ErrorCode | None) -> bool:
+    """Return whether the platform answered, be it with a refusal of the content."""
+    return code is None or code in CONTENT
+
+
+def recent_samples(window: RateWindow, now: float) -> RateWindow:
+    return tuple(each for each in window if now - each.at <= WINDOW_SECONDS_MAX)[-WINDOW_CALLS_MAX:]
+
+
+def clamp_to_now(window: RateWindow, now: float) -> RateWindow:
+    """Return the window without times in the future, as a clock that is set back leaves them."""
+    return tuple(
+        each if each.at <= now else msgspec.structs.replace(each, at=now) for each in window
+    )
+
+
+def count_failed_subjects(window: RateWindow, codes: Collection[ErrorCode]) -> int:
+    return len({each.subject for each in window if each.code in codes})
+
+
+def failure_ratio(window: RateWindow, codes: Collection[ErrorCode]) -> float:
+    """Return the share of all attempts that failed with one of the codes, 0 to 1."""
+    return sum(each.code in codes for each in window) / (len(window) or 1)
+
+
+def attempts_per_second(window: RateWindow, now: float) -> float:
+    if not window:
+        return 0.0
+    span = now - min(each.at for each in window)
+    return len(window) / max(SPAN_SECONDS_MIN, span)
+
+
+def median_latency(window: RateWindow) -> float | None:
+    """Return the median over the last `LATENCY_SAMPLES` answers, None when there are fewer."""
+    times = [each.seconds for each in window if each.code is None][-LATENCY_SAMPLES:]
+    return median(times) if len(times) == LATENCY_SAMPLES else None

@@ -13,20 +13,18 @@ from math import sqrt
 import msgspec
 
 from agents.resilience.adaptive_rate import (
+    WINDOW_CALLS_MAX,
     AdaptiveRate,
     RateRules,
-    expire_outdated,
-    floor_of,
-    rate_of,
-)
-from agents.resilience.rate_window import (
-    CALLS_MAX,
     RateWindow,
     attempts_per_second,
     count_failed_subjects,
+    expire_outdated,
     failure_ratio,
+    floor_of,
     is_success,
     median_latency,
+    rate_of,
     sample_of,
 )
 from schemas.attempts import NetworkAttempt
@@ -108,7 +106,7 @@ def _with_sample(row: AdaptiveRate, attempt: NetworkAttempt, now: float) -> Adap
         active_at=now,
         succeeded_at=now if is_success(attempt.code) else row.succeeded_at,
         latency=latency,
-        window=(*row.window, sample_of(attempt, now))[-CALLS_MAX:],
+        window=(*row.window, sample_of(attempt, now))[-WINDOW_CALLS_MAX:],
     )
 
 

@@ -10,8 +10,9 @@ import itertools
 import math
 import time
 from bisect import insort
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
 from agents.resilience.token_bucket import (
     Rate,
@@ -42,16 +43,14 @@ class RateLimitExceededError(Exception):
         self.seconds = seconds
 
 
+@dataclass(slots=True, eq=False)
 class _Ticket:
     """A caller in the queue."""
 
-    __slots__ = ("number", "rank", "requests", "since")
-
-    def __init__(self, since: float, requests: float, rank: float, number: int) -> None:
-        self.since = since
-        self.requests = requests
-        self.rank = rank
-        self.number = number
+    since: float
+    requests: float
+    rank: float
+    number: int
 
 
 def _queue_order(ticket: _Ticket) -> tuple[float, int]:
@@ -99,7 +98,7 @@ class FairRateLimiter:
         bucket, rate = self._refill()
         passes = requeued or rank > self._reserved_rank
         reserved = 0.0 if passes else bucket.reserved
-        ahead = max(_total_requests(each for each in self._queue if each.rank >= rank), reserved)
+        ahead = max(sum(each.requests for each in self._queue if each.rank >= rank), reserved)
         return not self._exceeds_max_wait(seconds_until(bucket, rate, ahead + 1))
 
     @asynccontextmanager
@@ -153,7 +152,7 @@ class FairRateLimiter:
 
     def _wait_seconds(self, ticket: _Ticket) -> float:
         ahead = self._queue[: self._queue.index(ticket)]
-        return seconds_until(*self._refill(), _total_requests(ahead) + 1)
+        return seconds_until(*self._refill(), sum(each.requests for each in ahead) + 1)
 
     def _exceeds_max_wait(self, seconds: float) -> bool:
         # A rate of 0 means that this worker owns no partition: the new owner does the work.
@@ -191,7 +190,3 @@ class FairRateLimiter:
         rate = self._rate()
         self._bucket = refilled(self._bucket, rate, self._clock())
         return self._bucket, rate
-
-
-def _total_requests(tickets: Iterable[_Ticket]) -> float:
-    return sum(ticket.requests for ticket in tickets)

@@ -2,15 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import msgspec
 
 from agents.storage.post_paths import PostDetails
-from agents.storage.records import Records
 
 NO_DETAILS = PostDetails()
+
+RECORD_BYTES_MAX = 16_384
+"""More than any record has: no larger file is read as one."""
+
+
+class FileGoneError(Exception):
+    """A published file does not exist (any more)."""
 
 
 class PublishedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +33,46 @@ class PublishedFile(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     published_at: float
     content: str | None = None
+
+
+class Records(Protocol):
+    """Small hidden files beside the stored ones: what a `Storage` keeps of posts.
+
+    A record has a path of ids, such as ``.withheld/tiktok/7000000000000000001.json``. Its first
+    part begins with a dot, so records are none of the published files. Each is complete or absent.
+    """
+
+    async def read(self, name: PurePosixPath) -> bytes | None:
+        """Return a record; None without one, and for a file that is none.
+
+        Raises:
+            ClipmillError: ``system.storage``, the store cannot be read.
+        """
+        ...
+
+    async def write(self, name: PurePosixPath, content: bytes) -> None:
+        """Write a record; an existing one is replaced atomically.
+
+        Raises:
+            ClipmillError: ``system.disk_full`` or ``system.storage``.
+        """
+        ...
+
+    async def remove(self, name: PurePosixPath) -> None:
+        """Remove a record; one that does not exist is ignored.
+
+        Raises:
+            ClipmillError: ``system.storage``, the store refuses.
+        """
+        ...
+
+    def names(self, folder: str) -> AsyncIterator[PurePosixPath]:
+        """Yield the names of all records below a folder, in no particular order.
+
+        Raises:
+            ClipmillError: ``system.storage``, the store cannot be read.
+        """
+        ...
 
 
 class Storage(Protocol):

@@ -19,11 +19,15 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from agents.storage.digest_index import DigestIndex
-from agents.storage.disk import run_on_disk
-from agents.storage.durability import make_directories, sync_directory, sync_file
-from agents.storage.errors import FileGoneError, map_file_errors
+from agents.storage.disk import (
+    make_directories,
+    map_file_errors,
+    run_on_disk,
+    sync_directory,
+    sync_file,
+)
 from agents.storage.file_locks import ReadLock, remove_unread
-from agents.storage.interface import NO_DETAILS, PublishedFile
+from agents.storage.interface import NO_DETAILS, FileGoneError, PublishedFile
 from agents.storage.local_files import LocalFiles, path_of
 from agents.storage.local_records import LocalRecords, ensure_record
 from agents.storage.names import FileIds, file_name, file_stem, with_extension

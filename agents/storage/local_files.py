@@ -7,9 +7,9 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from agents.storage.errors import map_file_errors
+from agents.storage.disk import map_file_errors
 from agents.storage.interface import PublishedFile
-from agents.storage.local_records import list_stem, read_record
+from agents.storage.local_records import read_record
 from agents.storage.names import FileIds, extensions_of
 from agents.storage.post_paths import post_stem
 
@@ -45,7 +45,7 @@ class LocalFiles:
             record = read_record(self._files, ids)
             extensions = extensions_of(ids.format_id)
             stems = [default] if record is None else [default, post_stem(record, ids)]
-            paths = [path for stem in stems for path in list_stem(self._files / stem, extensions)]
+            paths = [path for stem in stems for path in _list_stem(self._files / stem, extensions)]
         found = [_published(it, status) for it in paths if (status := self.stat(it)) is not None]
         return max(found, key=lambda each: each.published_at, default=None)
 
@@ -88,3 +88,25 @@ def path_of(uri: str) -> Path | None:
     if parts.scheme != "file" or parts.netloc or "\0" in unquote(parts.path):
         return None
     return Path(unquote(parts.path))
+
+
+def _list_stem(stem: Path, extensions: Iterable[str]) -> list[Path]:
+    """Return the files that are a stem with one of the extensions.
+
+    Their folder is not listed: it may hold any number of files.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    if not _exists(str(stem.parent)):
+        return []
+    paths = (f"{stem}.{extension}" for extension in extensions)
+    return [Path(path) for path in paths if _exists(path)]
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

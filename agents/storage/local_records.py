@@ -1,17 +1,22 @@
-"""Records in a directory, those of posts among them, and the search by stem."""
+"""Records in a directory, those of posts among them."""
 
 import asyncio
 import os
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from agents.storage.disk import run_on_disk
-from agents.storage.durability import make_directories, sync_directory, sync_file
-from agents.storage.errors import map_file_errors
+from agents.storage.disk import (
+    make_directories,
+    map_file_errors,
+    run_on_disk,
+    sync_directory,
+    sync_file,
+)
+from agents.storage.interface import RECORD_BYTES_MAX
 from agents.storage.names import FileIds
 from agents.storage.post_paths import (
     PostDetails,
@@ -20,7 +25,6 @@ from agents.storage.post_paths import (
     encode_record,
     record_name,
 )
-from agents.storage.records import RECORD_BYTES_MAX
 from agents.storage.workspaces import Workspaces
 from schemas.path_template import PathTemplate
 
@@ -148,25 +152,3 @@ def ensure_record(
     record = PostRecord.of(template, details)
     write_file(files, record_name(ids), encode_record(record), scratch=scratch)
     return record
-
-
-def list_stem(stem: Path, extensions: Iterable[str]) -> list[Path]:
-    """Return the files that are a stem with one of the extensions.
-
-    Their folder is not listed: it may hold any number of files.
-
-    Raises:
-        OSError: the file system refuses.
-    """
-    if not _exists(str(stem.parent)):
-        return []
-    paths = (f"{stem}.{extension}" for extension in extensions)
-    return [Path(path) for path in paths if _exists(path)]
-
-
-def _exists(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True

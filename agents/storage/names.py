@@ -20,7 +20,7 @@ _DIGESTED = re.compile(r"(?!.*-thumb$)[A-Za-z0-9_-]{1,32}~[0-9a-f]{16}")
 """A format id that was shortened already, as read from a name."""
 
 ADOPTED = "adopted"
-"""Format id of a file of which only the post is known, see `agents.download.adopted_files`."""
+"""Format id of a file of which only the post is known, see `agents.download.file_provider`."""
 
 THUMBNAIL_SUFFIX = "~thumbnail"
 """Of the format id of a thumbnail, after that of the media file it belongs to."""

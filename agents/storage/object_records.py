@@ -9,6 +9,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
+from agents.storage.interface import RECORD_BYTES_MAX
 from agents.storage.names import FileIds
 from agents.storage.object_errors import map_object_errors
 from agents.storage.post_paths import (
@@ -18,7 +19,6 @@ from agents.storage.post_paths import (
     encode_record,
     record_name,
 )
-from agents.storage.records import RECORD_BYTES_MAX
 from schemas.path_template import PathTemplate
 
 if TYPE_CHECKING:

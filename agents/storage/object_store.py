@@ -19,8 +19,8 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError
 from obstore.store import ObjectStore
 
-from agents.storage.errors import FileGoneError, map_file_errors
-from agents.storage.interface import NO_DETAILS, PublishedFile
+from agents.storage.disk import map_file_errors
+from agents.storage.interface import NO_DETAILS, FileGoneError, PublishedFile
 from agents.storage.names import (
     FILE_TYPES,
     FileIds,

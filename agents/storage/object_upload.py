@@ -20,8 +20,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import ObjectStore
 
-from agents.storage.disk import run_on_disk
-from agents.storage.errors import map_file_errors
+from agents.storage.disk import map_file_errors, run_on_disk
 from agents.storage.object_connection import ObjectStoreSettings
 from schemas.errors import ClipmillError, ErrorCode
 

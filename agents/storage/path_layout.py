@@ -14,8 +14,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from agents.storage.names import FileIds, format_of
-from agents.storage.path_text import DEVICE_PREFIX, UNKNOWN
-from agents.storage.post_paths import PostDetails
+from agents.storage.post_paths import DEVICE_PREFIX, UNKNOWN, PostDetails
 from schemas.path_template import Part, PathTemplate, TemplateField, parse_template
 
 DEFAULT = parse_template("{platform}/{id}/{id}.{format}.{ext}")

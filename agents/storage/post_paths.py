@@ -5,6 +5,8 @@ stores a record, the template and the texts of that moment, under a name that co
 files of the post are published and found by its record, also when the template is changed.
 """
 
+import re
+import unicodedata
 from datetime import UTC
 from pathlib import PurePosixPath
 from typing import Self
@@ -12,18 +14,45 @@ from typing import Self
 import msgspec
 
 from agents.storage.names import FileIds, safe_format
-from agents.storage.path_text import clean_text, escape_device
 from schemas.codec import Moment
 from schemas.path_template import (
     PART_BYTES_MAX,
+    RESERVED,
     SPARE_BYTES,
     PathTemplate,
     TemplateField,
     parse_template,
 )
+from schemas.video import VideoInfo
 
 RECORDS = ".posts"
 """Directory of the records. It is hidden, so its files are none of the published ones."""
+
+UNKNOWN = "unknown"
+"""In place of a text that the page does not have, or of which nothing remains."""
+
+DEVICES = frozenset(
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
+    + [f"{name}{digit}" for name in ("COM", "LPT") for digit in "0123456789¹²³"]
+)
+"""Names of devices on Windows, with any extension."""
+
+DEVICE_PREFIX = "~"
+"""No id begins with it, so a name with the prefix is none of another file."""
+
+JOINERS = "\u200c\u200d"
+"""Format characters of Persian words and of emoji."""
+
+_FULL_WIDTH = {ord(each): ord(each) + 0xFEE0 for each in (*RESERVED, "/")}
+"""As yt-dlp does: readable, and without a meaning to file systems and URLs."""
+
+_EMOJI_TAGS = range(0xE0020, 0xE0080)
+"""Format characters of the flags of regions."""
+
+_CHARACTERS_MAX = 1_024
+"""No more are read: a page's text may have megabytes."""
+
+_SPACES = re.compile(r"\s+")
 
 
 class PostDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +62,16 @@ class PostDetails(msgspec.Struct, frozen=True, kw_only=True):
     author_id: str = ""
     title: str = ""
     published_at: Moment | None = None
+
+    @classmethod
+    def of(cls, info: VideoInfo) -> Self:
+        author = info.author
+        return cls(
+            author=author.name or author.display_name or author.id or "",
+            author_id=author.id or "",
+            title=info.title,
+            published_at=info.published_at,
+        )
 
 
 class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,3 +156,40 @@ def _text(field: TemplateField, details: PostDetails) -> str:
         return str(getattr(details, field.name))
     moment = details.published_at
     return "" if moment is None else f"{moment.astimezone(UTC):{field.date_format}}"
+
+
+def clean_text(text: str, bytes_max: int) -> str:
+    """Return a text as part of a file name: no separators, control or directional characters.
+
+    Args:
+        text: from the page.
+        bytes_max: of the result, in UTF-8; it is cut between characters.
+    """
+    normal = unicodedata.normalize("NFC", text[:_CHARACTERS_MAX])
+    shown = _SPACES.sub(" ", "".join(map(_shown, normal))).translate(_FULL_WIDTH)
+    cut = _stripped(shown).encode()[:bytes_max].decode(errors="ignore")
+    return _stripped(cut) or UNKNOWN[:bytes_max]
+
+
+def escape_device(name: str) -> str:
+    """Return a file name, with a prefix if it is that of a device on Windows."""
+    is_device = name.partition(".")[0].rstrip(" ").upper() in DEVICES
+    return f"{DEVICE_PREFIX}{name}" if is_device else name
+
+
+def _shown(character: str) -> str:
+    if character.isspace():
+        return " "
+    match unicodedata.category(character):
+        case "Cf":
+            is_kept = character in JOINERS or ord(character) in _EMOJI_TAGS
+            return character if is_kept else ""
+        case "Cc" | "Cs" | "Cn":
+            return ""
+        case _:
+            return character
+
+
+def _stripped(text: str) -> str:
+    """Strip dots and spaces, which Windows ignores and Unix hides, and lone joiners."""
+    return text.strip(f". {JOINERS}")

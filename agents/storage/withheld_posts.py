@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from agents.storage.interface import Records
 from agents.storage.names import FileIds, file_stem
-from agents.storage.records import Records
 from schemas.codec import Moment
 
 FOLDER = ".withheld"

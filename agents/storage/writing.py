@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from agents.storage.disk import run_on_disk
-from agents.storage.errors import FileGoneError, map_file_errors
+from agents.storage.disk import map_file_errors, run_on_disk
+from agents.storage.interface import FileGoneError
 
 T = TypeVar("T")
 

@@ -1,1 +1,1 @@
-"""Check of the storage: each operation once, conditions, and the bucket's rules."""
+"""Commands on the storage: its check, stored files by hand, and the adoption of a folder."""

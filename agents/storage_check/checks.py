@@ -10,8 +10,8 @@ from obstore.store import ObjectStore
 from agents.storage.object_connection import ObjectStoreSettings, connect
 from agents.storage.object_errors import from_object_error
 from agents.storage.object_upload import version_of
+from agents.storage_check.open_uploads import check_upload_rule
 from agents.storage_check.report import CheckResult, State
-from agents.storage_check.upload_rule import check_upload_rule
 
 PART_BYTES = 5 * 2**20
 """Smallest part of S3; two of them are an upload in parts."""

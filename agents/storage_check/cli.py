@@ -16,7 +16,7 @@ from rich.table import Table
 from agents.access.storage import object_store_settings, open_storage
 from agents.storage_check.open_uploads import list_open_uploads, remove_upload
 from agents.storage_check.report import CheckResult, State, StorageReport
-from agents.storage_check.signed_request import Login
+from agents.storage_check.s3_requests import Login
 from schemas.errors import ClipmillError
 from streams.cli.errors import readable_errors
 from streams.cli.result_table import open_console, safe_markup

@@ -3,23 +3,42 @@
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import click
 import msgspec
 
 from agents.access.storage import open_storage
 from agents.platforms import Platforms
-from agents.storage import PublishedFile
+from agents.storage import FileGoneError, PublishedFile, Storage
 from agents.storage.retention import RetentionLimit, RetentionPlan, RetentionRules
 from agents.storage.withheld_posts import withheld_keys
+from agents.storage.writing import digest_of
 from agents.storage_check.adoption.cli import adopt
-from agents.storage_check.file_check import FileState, VerifiedFile, verify_files
 from agents.storage_check.removal import RemovedPost, post_of, remove_posts
 from schemas.video import VideoRef
 from streams.cli.errors import readable_errors
 from streams.moments import parse_past
 from streams.settings import Settings, load_settings
+
+
+class FileState(StrEnum):
+    """Outcome of the verification of a file."""
+
+    OK = "ok"
+    DAMAGED = "damaged"
+    UNKNOWN = "unknown"
+    GONE = "gone"
+
+
+class VerifiedFile(msgspec.Struct, frozen=True):
+    """A file and its state; ``unknown``: it was published without a digest."""
+
+    uri: str
+    bytes: int
+    state: FileState
 
 
 @click.group()
@@ -67,6 +86,28 @@ def verify(as_json: bool) -> None:
     if not as_json:
         click.echo(", ".join(f"{states[each]} {each}" for each in FileState))
     sys.exit(1 if states[FileState.DAMAGED] else 0)
+
+
+async def verify_files(storage: Storage) -> AsyncIterator[VerifiedFile]:
+    """Verify all files, one after the other.
+
+    Raises:
+        ClipmillError: ``system.storage``, the store cannot be read.
+    """
+    async for file in storage.files():
+        yield VerifiedFile(file.uri, file.bytes, await _state(storage, file))
+
+
+async def _state(storage: Storage, file: PublishedFile) -> FileState:
+    expected = await storage.digest(file.uri)
+    if expected is None:
+        return FileState.UNKNOWN
+    try:
+        async with storage.reading(file.uri) as path:
+            found = await digest_of(path)
+    except FileGoneError:
+        return FileState.GONE
+    return FileState.OK if found == expected else FileState.DAMAGED
 
 
 @files.command()

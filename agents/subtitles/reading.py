@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from agents.subtitles.cues import Cue, tidy, unreadable
 from agents.subtitles.timed_text import read_json, read_xml
-from agents.subtitles.timing import ARROW
-from agents.subtitles.webvtt import HEADER, read_blocks, read_segments, write_srt, write_vtt
+from agents.subtitles.webvtt import ARROW, HEADER, read_blocks, read_segments, write_srt, write_vtt
 from schemas.subtitles import SubtitleFormat
 
 _MARKS = (

@@ -15,15 +15,17 @@ from agents.subtitles.cues import (
     unreadable,
 )
 from agents.subtitles.markup import from_markup, to_srt
-from agents.subtitles.timing import ARROW, format_time, parse_range, parse_time
 
 HEADER = "WEBVTT"
+ARROW = "-->"
 TICKS_PER_MILLISECOND = 90
 """Of the clock of transport streams."""
 
 CLOCK_TICKS = 2**33
 """The clock of transport streams wraps around after these."""
 
+_TIME = re.compile(r"(?:([0-9]{1,4}):)?([0-9]{1,2}):([0-9]{1,2})[.,]([0-9]{1,3})", re.ASCII)
+_RANGE = re.compile(r"([0-9:.,]{5,20})[ \t]{0,8}-->[ \t]{0,8}([0-9:.,]{5,20})(?:[ \t](.{0,300}))?$")
 _MAP = "X-TIMESTAMP-MAP="
 _MPEGTS = re.compile(r"MPEGTS:([0-9]{1,12})", re.ASCII)
 _LOCAL = re.compile(r"LOCAL:([0-9:.]{5,20})", re.ASCII)
@@ -88,7 +90,7 @@ def _blocks(text: str) -> Iterator[list[str]]:
 
 def _cue(block: Sequence[str]) -> Cue | None:
     for index, line in enumerate(block[:2]):
-        timing = parse_range(line) if ARROW in line else None
+        timing = _parse_range(line) if ARROW in line else None
         if timing is not None:
             start, end, rest = timing
             text = "\n".join(block[index + 1 :])[:CUE_CHARACTERS_MAX]
@@ -107,7 +109,7 @@ def _clock_offset(text: str) -> int | None:
     ticks, local = _MPEGTS.search(line), _LOCAL.search(line)
     if ticks is None or local is None:
         return None
-    time = parse_time(local[1])
+    time = _parse_time(local[1])
     return None if time is None else int(ticks[1]) - time * TICKS_PER_MILLISECOND
 
 
@@ -123,13 +125,43 @@ def _shifted(cue: Cue, milliseconds: int) -> Iterator[Cue]:
 
 
 def _vtt_block(cue: Cue) -> str:
-    times = f"{format_time(cue.start, '.')} {ARROW} {format_time(cue.end, '.')}"
+    times = f"{_format_time(cue.start, '.')} {ARROW} {_format_time(cue.end, '.')}"
     return f"{times} {cue.settings}".rstrip() + f"\n{cue.text}"
 
 
 def _srt_block(number: int, cue: Cue) -> str:
-    times = f"{format_time(cue.start, ',')} {ARROW} {format_time(cue.end, ',')}"
+    times = f"{_format_time(cue.start, ',')} {ARROW} {_format_time(cue.end, ',')}"
     return f"{number}\n{times}\n{to_srt(cue.text)}"
+
+
+def _parse_time(text: str) -> int | None:
+    """Return the milliseconds of a time; None for anything else, and beyond 100 hours."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    hours, minutes, seconds = (int(each or 0) for each in found.groups()[:3])
+    milliseconds = int(found[4].ljust(3, "0"))
+    time = ((hours * 60 + minutes) * 60 + seconds) * 1_000 + milliseconds
+    return time if time <= MILLISECONDS_MAX else None
+
+
+def _parse_range(line: str) -> tuple[int, int, str] | None:
+    """Return start, end and the rest of the timing line of a cue; None for another line."""
+    found = _RANGE.match(line.strip())
+    if found is None:
+        return None
+    start, end = _parse_time(found[1]), _parse_time(found[2])
+    if start is None or end is None:
+        return None
+    return start, end, found[3] or ""
+
+
+def _format_time(time: int, separator: str) -> str:
+    """Return a time as ``HH:MM:SS.mmm``, with this separator of the milliseconds."""
+    seconds, milliseconds = divmod(time, 1_000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{separator}{milliseconds:03}"
 
 
 def _encoded(blocks: Sequence[str]) -> bytes:

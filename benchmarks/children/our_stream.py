@@ -9,7 +9,7 @@ import uvloop
 from agents.download.download_task import ProgressMeter
 from agents.download.segments.fetcher import TrackFetcher
 from agents.download.segments.store import SegmentStore
-from agents.media.facts import TrackFile
+from agents.media.protocol import TrackFile
 from agents.media.remuxer import open_remuxer
 from agents.network.download import FetchLimits, MediaDownloader
 from agents.network.egress import Egress

@@ -9,7 +9,8 @@ import click
 
 from docs.generate import alerts, cli, entry_points, errors, metrics, settings, topics
 from schemas.contract.json_schema import render_json
-from streams.console.api.openapi import openapi
+from streams.console.handlers import OPERATIONS
+from streams.console.openapi import openapi
 
 DOCS = Path(__file__).resolve().parents[1]
 
@@ -33,7 +34,7 @@ def main(*, check: bool) -> None:
     """Write the reference pages and the OpenAPI document."""
     folder, document = DOCS / "reference", DOCS / "openapi.json"
     wanted = {folder / name: text for name, text in pages().items()}
-    wanted[document] = render_json(openapi())
+    wanted[document] = render_json(openapi(OPERATIONS))
     present = [path for path in (*folder.glob("*.md"), document) if path.exists()]
     found = {path: path.read_text() for path in present}
     outdated = sorted(

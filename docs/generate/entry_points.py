@@ -12,9 +12,9 @@ import agents.accounts.registry
 import agents.platforms.registry
 import agents.plugins
 import agents.recovery.error_handlers
-import streams.cli.plugged
+import streams.cli
 import streams.cluster.oauth
-import streams.console.file_links
+import streams.console.handlers.files
 import streams.stage
 from agents.accounts.interface import Authenticator
 from agents.caching import interface as caching
@@ -89,13 +89,13 @@ INTERFACES = (
         "[OAUTHBEARER](../operations.md#oauthbearer)",
     ),
     Interface(
-        streams.cli.plugged.GROUP,
+        streams.cli.GROUP,
         f"A click `{click.Command.__name__}`; the name of the entry point is that of the command.",
         (),
         "[a command](../extending.md#a-command)",
     ),
     Interface(
-        streams.console.file_links.GROUP,
+        streams.console.handlers.files.GROUP,
         "A function of the settings and a file's URI that returns a link for the console, or None; "
         "the first link is used.",
         (),

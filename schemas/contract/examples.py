@@ -24,17 +24,18 @@ from schemas.error_catalog import explain
 from schemas.errors import ErrorCode
 from schemas.events import (
     ExtractedVideo,
+    FailedRecord,
+    Failure,
     PendingLink,
+    Progress,
     SelectedVideo,
     ValidatedListing,
     ValidatedVideo,
 )
-from schemas.failure import FailedRecord, Failure
 from schemas.files import StoredFile
 from schemas.heartbeat import Heartbeat
 from schemas.job import Attempt, Job
 from schemas.listing import ListingRef
-from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import (
     BatchCounts,

@@ -14,14 +14,14 @@ from schemas.contract.descriptions import describe, structs_of
 from schemas.deadletters import DeadLetterStatus
 from schemas.events import (
     ExtractedVideo,
+    Failure,
     PendingLink,
+    Progress,
     SelectedVideo,
     ValidatedListing,
     ValidatedVideo,
 )
-from schemas.failure import Failure
 from schemas.heartbeat import Heartbeat
-from schemas.progress import Progress
 from schemas.request import Request
 from schemas.results import PublishedResult, Result
 from schemas.signals import (

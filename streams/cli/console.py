@@ -7,9 +7,8 @@ from functools import partial
 import click
 import orjson
 
-from streams.cli.errors import readable_errors
+from streams.cli.errors import readable_errors, stop_signal
 from streams.cli.options import bootstrap_option, client_settings
-from streams.cli.service import stop_signal
 from streams.client import RequestProducer
 from streams.cluster.shared_state import open_shared_state
 from streams.console.dead_letters import DeadLetters

@@ -3,25 +3,31 @@
 import asyncio
 import getpass
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+from rich.table import Column, Table
 
 from schemas.deadletters import DeadLetterStatus
-from streams.cli.dead_letter_view import dead_letter_table, dead_letter_text
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
-from streams.cli.result_table import open_console
+from streams.cli.result_table import open_console, safe_markup
 from streams.deadletters import operations
-from streams.deadletters.dead_letter import STATES, DeadLetterRecord, Filter
-from streams.deadletters.listing import NewestDeadLetters
+from streams.deadletters.dead_letter import STATES, DeadLetterRecord, Filter, NewestDeadLetters
 from streams.deadletters.operations import DEFAULT_RATE, open_store
 from streams.deadletters.plan import DryRun, ReplayPlan, Totals
-from streams.deadletters.presentation import dead_letter_fields
+from streams.deadletters.presentation import (
+    advice,
+    dead_letter_fields,
+    format_value,
+    shown_headers,
+    shown_key,
+)
 from streams.deadletters.store import require_all
 from streams.moments import parse_past
+from streams.printable import printable
 from streams.settings import KafkaSettings, Settings
 
 LIST_LIMIT = 100
@@ -84,8 +90,21 @@ def list_dead_letters(*, bootstrap: str | None, limit: int, as_json: bool, **giv
         for dead_letter in dead_letters:
             click.echo(json.dumps(dead_letter_fields(dead_letter, wanted.replays_max)))
         return
-    open_console().print(dead_letter_table(dead_letters, wanted.replays_max))
+    open_console().print(_table(dead_letters, wanted.replays_max))
     click.echo(f"{len(dead_letters)} of {newest.count}")
+
+
+def _table(dead_letters: Sequence[DeadLetterRecord], replays_max: int) -> Table:
+    """Return a table with one row per dead letter."""
+    table = Table(Column("id", no_wrap=True), "failed", "state", "step", "code", "request", "why")
+    for dead_letter in dead_letters:
+        metadata = dead_letter.metadata
+        texts = (metadata.step, metadata.code, metadata.request_id, metadata.reason)
+        failed_at = metadata.failed_at.isoformat(timespec="seconds")[:19]
+        table.add_row(
+            dead_letter.id, failed_at, dead_letter.state(replays_max), *map(safe_markup, texts)
+        )
+    return table
 
 
 async def _newest(kafka: KafkaSettings, newest: NewestDeadLetters[DeadLetterRecord]) -> None:
@@ -102,6 +121,23 @@ def show(dead_letter_id: str, bootstrap: str | None) -> None:
     with readable_errors():
         [dead_letter] = asyncio.run(_find(settings.kafka, {dead_letter_id}))
     click.echo(dead_letter_text(dead_letter, settings.deadletters.replays))
+
+
+def dead_letter_text(dead_letter: DeadLetterRecord, replays_max: int) -> str:
+    """Return all of a dead letter as text, with the values of cookies masked."""
+    fields = dead_letter_fields(dead_letter, replays_max)
+    state = dead_letter.state(replays_max)
+    headers = [f"  {name}: {text}" for name, text in shown_headers(dead_letter)]
+    lines = [
+        *(f"{name}: {printable(str(value))}" for name, value in fields.items()),
+        f"key: {shown_key(dead_letter)}",
+        *["headers:", *headers],
+        "value:",
+        format_value(dead_letter.value),
+        "",
+        advice(dead_letter, state),
+    ]
+    return "\n".join(lines)
 
 
 async def _find(kafka: KafkaSettings, ids: Collection[str]) -> list[DeadLetterRecord]:

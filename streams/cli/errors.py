@@ -1,7 +1,9 @@
-"""Expected errors of commands, printed as one line instead of a traceback."""
+"""How commands end: expected errors, printed as one line instead of a traceback, and signals."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import click
 
@@ -40,3 +42,17 @@ def interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise click.exceptions.Exit(INTERRUPTED_STATUS) from None
+
+
+@asynccontextmanager
+async def stop_signal() -> AsyncIterator[asyncio.Event]:
+    """Yield an event that SIGTERM and SIGINT set while the context is open."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        yield stopped
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,6 +1,11 @@
 """`clipmill up`: run the embedded broker and all stages on one host."""
 
 import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +13,26 @@ import click
 import orjson
 import uvloop
 
+from streams.broker import launcher
 from streams.broker.broker import EmbeddedBroker
-from streams.cli.console_process import supervise_console
+from streams.broker.server import RestartPolicy, terminate
 from streams.cli.errors import readable_errors
 from streams.cli.options import http_option
-from streams.cli.service import run_stages
+from streams.cli.worker import run_stages
 from streams.cluster.topic_admin import apply_topics
 from streams.observability.logs import configure_logging
 from streams.settings import Settings, load_settings
 from streams.settings.kinds import HIGHEST_PORT
 from streams.stage import load_stages, topics_of
 
+log = logging.getLogger(__name__)
+
 DEFAULT_PORT = 9_092
 """Port that Kafka clients, and the other commands of clipmill, connect to by default."""
+
+CONSOLE_STOP_SECONDS = 5.0
+
+_MAIN = "from streams.cli import main; main()"
 
 
 @click.command()
@@ -114,3 +126,51 @@ def _announce(settings: Settings, http: str) -> None:
         "data_dir": str(settings.data_dir.absolute()),
     }
     click.echo(orjson.dumps(line))
+
+
+async def supervise_console(
+    settings: Settings, ready: asyncio.Event, policy: RestartPolicy | None = None
+) -> None:
+    """Run `clipmill console` as a child process once ``ready`` is set, until cancelled.
+
+    Its reads do not delay the stages. It prints its own line of JSON, and is restarted when it
+    exits, but not after repeated failures; the stages run on.
+    """
+    await ready.wait()
+    policy = policy or RestartPolicy()
+    early_exits = 0
+    while True:
+        started_at = time.monotonic()
+        status = await _run_console(settings)
+        uptime = time.monotonic() - started_at
+        early_exits = policy.count(early_exits, uptime, was_ready=True)
+        delay = policy.delay(early_exits)
+        if delay is None:
+            log.error(
+                "the console exited %d times in a row, last with status %d, and is not restarted; "
+                "start it with `clipmill console`",
+                early_exits,
+                status,
+            )
+            return
+        log.warning("the console exited with status %d; restart in %.1f s", status, delay)
+        await asyncio.sleep(delay)
+
+
+async def _run_console(settings: Settings) -> int:
+    process = await asyncio.create_subprocess_exec(
+        # The process is killed with this one.
+        *(sys.executable, "-I", "-S", launcher.__file__, str(os.getpid())),
+        *(sys.executable, "-c", _MAIN, "console", "--bootstrap", settings.kafka.bootstrap),
+        env={
+            **os.environ,
+            "CLIPMILL_DATA_DIR": str(settings.data_dir.absolute()),
+            "CLIPMILL_CONSOLE__HTTP": settings.console.http,
+        },
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return await process.wait()
+    finally:
+        await terminate(process, CONSOLE_STOP_SECONDS)

@@ -1,1 +1,1 @@
-"""The console: pages and an HTTP API that show the history of requests. Read-only."""
+"""The console: pages and an HTTP API, which show the history of requests and publish commands."""

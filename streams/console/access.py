@@ -22,6 +22,11 @@ from streams.settings.console import SHARED_USER
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
+LOGIN_PATHS = frozenset({"/login", "/logout"})
+"""Paths that need no session."""
+
+SESSION_COOKIE = "clipmill_session"
+
 SESSION_SECONDS = 7 * 86_400
 """Lifetime of a login."""
 
@@ -168,6 +173,9 @@ class AccessRules:
                 "add the name to console.hosts"
             )
             raise CallError(403, "Host", message)
+
+
+RULES = web.AppKey("rules", AccessRules)
 
 
 def _octets(value: str) -> bytes:

@@ -1,8 +1,13 @@
-"""Publishes the requests and commands of the console's users."""
+"""Publishes the requests, commands and orders of the console's users.
+
+An order is what a user does that is no command itself. It is recorded before it is carried out:
+none is carried out without a record, but one that fails, or whose console is killed in between, is
+listed, too.
+"""
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from schemas.codec import MalformedMessageError, decode, encode
@@ -11,6 +16,8 @@ from schemas.commands import (
     Command,
     OpenBreaker,
     OptionChanges,
+    OrderKind,
+    RecordOrder,
     ResetBreaker,
     ResumeStage,
     Retry,
@@ -29,6 +36,10 @@ PUBLISH_SECONDS = 15.0
 """Timeout of the broker's acknowledgement; an election of a new controller takes up to 10 s."""
 
 ID_BYTES = 8
+
+SUBJECT_CHARACTERS_MAX = 200
+
+NOTE_CHARACTERS_MAX = 1_000
 
 
 def new_id() -> str:
@@ -123,15 +134,6 @@ def _parse(fields: dict[str, object], name: str, kind: type[AnyCommand]) -> AnyC
         raise CallError(400, "body", str(error)) from None
 
 
-async def publish_requests(producer: RequestProducer, requests: Sequence[NewRequest]) -> None:
-    """Publish requests and wait for the acknowledgement.
-
-    Raises:
-        BrokerTimeoutError: it did not come in time.
-    """
-    await _acknowledged(producer.publish([each.body for each in requests]))
-
-
 async def publish_commands(producer: RequestProducer, commands: Sequence[Command]) -> None:
     """Publish commands and wait for the acknowledgement.
 
@@ -139,6 +141,49 @@ async def publish_commands(producer: RequestProducer, commands: Sequence[Command
         BrokerTimeoutError: it did not come in time.
     """
     await _acknowledged(producer.send_command(*commands))
+
+
+async def record_order(
+    producer: RequestProducer,
+    order: OrderKind,
+    by: str,
+    *,
+    subject: str,
+    count: int = 1,
+    note: str = "",
+) -> None:
+    """Publish an order, and wait for the acknowledgement.
+
+    Raises:
+        BrokerTimeoutError: it did not come in time.
+    """
+    command = RecordOrder(
+        id=new_id(),
+        by=by,
+        order=order,
+        subject=subject[:SUBJECT_CHARACTERS_MAX],
+        count=count,
+        note=note[:NOTE_CHARACTERS_MAX],
+    )
+    await publish_commands(producer, [command])
+
+
+async def submit_requests(
+    producer: RequestProducer, requests: Sequence[NewRequest], by: str
+) -> None:
+    """Record the order, and publish its requests.
+
+    Raises:
+        BrokerTimeoutError: an acknowledgement did not come in time.
+    """
+    count = sum(each.members or 1 for each in requests)
+    await record_order(producer, "submit", by, subject=requests[0].id, count=count)
+    await _acknowledged(producer.publish([each.body for each in requests]))
+
+
+def text_of(fields: Mapping[str, object]) -> str:
+    """Return the note that names some fields."""
+    return ", ".join(f"{name}={value}" for name, value in fields.items())
 
 
 async def _acknowledged(publishing: Coroutine[Any, Any, None]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from streams.console.errors import CallError
-from streams.console.queries import QueryError, check_names, parse_limit
+from streams.console.queries import QueryError, check_names, given_texts, parse_limit
 from streams.deadletters.dead_letter import STATES, Filter
 from streams.deadletters.operations import DEFAULT_RATE
 from streams.deadletters.plan import ReplayPlan
@@ -64,8 +64,7 @@ def parse_query(parameters: Mapping[str, str], replays_max: int) -> DeadLetterQu
     Raises:
         QueryError: a parameter is unknown or malformed.
     """
-    given = {name: value.strip() for name, value in parameters.items() if value.strip()}
-    check_names(given, (*FILTERS, "limit"))
+    given = given_texts(parameters, (*FILTERS, "limit"))
     limit = parse_limit(given.pop("limit", None))
     return DeadLetterQuery(parse_filter(given, replays_max), limit, given)
 
@@ -121,9 +120,8 @@ def parse_order_form(parameters: Mapping[str, str]) -> ReplayOrder:
     Raises:
         CallError: one is unknown or malformed, or none says which dead letters are meant.
     """
-    given = {name: value.strip() for name, value in parameters.items() if value.strip()}
     options = ("limit", "rate", "force")
-    check_names(given, ("id", "all", *FILTERS, *options))
+    given = given_texts(parameters, ("id", "all", *FILTERS, *options))
     criteria = {name: given[name] for name in FILTERS if name in given}
     body: dict[str, object] = {name: given[name] for name in options if name in given}
     if "id" in given:

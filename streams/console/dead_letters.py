@@ -6,21 +6,25 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from schemas.deadletters import DeadLetterStatus
+from streams.client import RequestProducer
+from streams.console.commands import NOTE_CHARACTERS_MAX, record_order, text_of
+from streams.console.dead_letter_queries import ReplayOrder
 from streams.console.errors import BrokerTimeoutError, CallError, as_call_error
-from streams.console.replays import ReplayJobs
+from streams.console.replays import ReplayJob, ReplayJobs
 from streams.deadletters import operations
-from streams.deadletters.dead_letter import DeadLetterRecord, DeadLetterSummary, Filter
+from streams.deadletters.dead_letter import (
+    DeadLetterRecord,
+    DeadLetterSummary,
+    Filter,
+    NewestDeadLetters,
+)
 from streams.deadletters.index import DeadLetterIndex, in_replay_order
-from streams.deadletters.listing import NewestDeadLetters
 from streams.deadletters.plan import DryRun, ReplayPlan, Totals
 from streams.deadletters.store import DeadLetterStore, require_all
 from streams.settings import Settings
 
 KAFKA_SECONDS = 15.0
 """Timeout of a read or of a mark; an election of a new controller takes up to 10 s."""
-
-
-NOTE_CHARACTERS_MAX = 1_000
 
 
 class DeadLetters:
@@ -58,25 +62,21 @@ class DeadLetters:
         marks = {} if known.mark is None else {known.id: known.mark}
         return await self._read(known.id, marks)
 
-    def check_resolution(self, dead_letter_id: str, note: str) -> None:
-        """Reject what `resolve` cannot do.
+    async def resolve(
+        self, producer: RequestProducer, dead_letter_id: str, by: str, note: str
+    ) -> DeadLetterStatus:
+        """Record the order, and mark a dead letter as resolved; return the mark.
 
         Raises:
             CallError: the index has no such dead letter, or the note is too long.
-        """
-        if len(note) > NOTE_CHARACTERS_MAX:
-            raise CallError(400, "note", f"note: longer than {NOTE_CHARACTERS_MAX} characters")
-        self._known(dead_letter_id)
-
-    async def resolve(self, dead_letter_id: str, by: str, note: str) -> DeadLetterStatus:
-        """Mark a dead letter as resolved; return the mark.
-
-        Raises:
-            CallError: the index has no such dead letter.
             DecidedDeadLetterError: it is replayed.
             MissingAclError: an ACL is missing.
             BrokerTimeoutError: Kafka did not acknowledge in time.
         """
+        if len(note) > NOTE_CHARACTERS_MAX:
+            raise CallError(400, "note", f"note: longer than {NOTE_CHARACTERS_MAX} characters")
+        self._known(dead_letter_id)
+        await record_order(producer, "resolve", by, subject=dead_letter_id, note=note)
         found = await self.find(dead_letter_id)
         mark = DeadLetterStatus(state="resolved", by=by, at=datetime.now(UTC), note=note)
         await self._resolve(found, mark)
@@ -92,6 +92,32 @@ class DeadLetters:
         selected, totals = await asyncio.to_thread(_dry_run, self.entries(), plan)
         require_all(plan.criteria.ids, totals.seen)
         return selected, totals
+
+    async def start_replay(
+        self, producer: RequestProducer, order: ReplayOrder, plan: ReplayPlan
+    ) -> ReplayJob:
+        """Record an order, and start its replay; return when it has begun.
+
+        Raises:
+            CallError: a replay is running.
+            UnknownDeadLetterError: an id of the plan is not there, or excluded by its criteria.
+            BrokerTimeoutError: Kafka did not acknowledge the record in time.
+            MissingAclError: an ACL is missing.
+            ClusterUnavailableError: no broker answers, or a topic is missing.
+        """
+        _, totals = await self.dry_run(plan)
+        self.replays.check_idle()
+        options = {"limit": order.limit, "force": order.force or None}
+        given = {name: value for name, value in options.items() if value is not None}
+        await record_order(
+            producer,
+            "replay",
+            plan.by,
+            subject=(order.ids or ("",))[0],
+            count=totals.replayed,
+            note=text_of({**(order.filter or {}), **given}),
+        )
+        return await self.replays.start(plan, order.rate, totals.replayed)
 
     def _known(self, dead_letter_id: str) -> DeadLetterSummary:
         self._check_index()

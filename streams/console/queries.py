@@ -2,16 +2,21 @@
 
 import base64
 import binascii
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Generic, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
 from schemas.codec import MalformedMessageError, decode, encode
 from streams.console.errors import CallError
+from streams.history.orders import Order
 from streams.history.rows import Cursor, RequestFilter, RequestRow
 from streams.moments import parse_past
+
+Wanted = TypeVar("Wanted")
+"""The criteria of a list."""
 
 LIMIT = 50
 LIMIT_MAX = 500
@@ -32,46 +37,46 @@ class QueryError(CallError):
         super().__init__(400, field, f"{field}: {reason}")
 
 
-class PageQuery(msgspec.Struct, frozen=True):
-    """A page of requests.
+class Page(msgspec.Struct, Generic[Wanted], frozen=True):
+    """A page of a list.
 
     Attributes:
         texts: the filters as they were given, for the form and the links.
     """
 
-    wanted: RequestFilter
+    wanted: Wanted
     limit: int
     after: Cursor | None
     texts: Mapping[str, str]
 
-    def next_page(self, rows: list[RequestRow]) -> str | None:
+    def next_page(self, rows: Sequence[RequestRow | Order]) -> str | None:
         """Return the query string of the page behind these rows, None behind the last one."""
-        return next_page(rows, self.limit, self.texts)
+        if len(rows) < self.limit:
+            return None
+        last = rows[-1]
+        cursor = Cursor(last.at if isinstance(last, Order) else last.received_at, last.id)
+        return urlencode({**self.texts, "limit": self.limit, "after": format_cursor(cursor)})
 
 
-def next_page(rows: Sequence[RequestRow], limit: int, texts: Mapping[str, str]) -> str | None:
-    """Return the query string of the page behind these rows, None behind the last one."""
-    if len(rows) < limit:
-        return None
-    last = rows[-1]
-    after = format_cursor(Cursor(last.received_at, last.id))
-    return urlencode({**texts, "limit": limit, "after": after})
-
-
-def parse_page(parameters: Mapping[str, str]) -> PageQuery:
+def parse_page(
+    parameters: Mapping[str, str],
+    filters: Collection[str],
+    parse: Callable[[Mapping[str, str]], Wanted],
+) -> Page[Wanted]:
     """Parse the parameters of a page; empty ones, as a form sends them, count as missing.
+
+    Args:
+        parameters: those of the query.
+        filters: names of the criteria.
+        parse: parses the criteria.
 
     Raises:
         QueryError: a parameter is unknown or malformed.
     """
-    given = given_texts(parameters, (*FILTERS, "limit", "after"))
-    texts = {name: given[name] for name in FILTERS if name in given}
-    return PageQuery(
-        parse_filter(texts),
-        parse_limit(given.get("limit")),
-        parse_cursor(given.get("after")),
-        texts,
-    )
+    given = given_texts(parameters, (*filters, "limit", "after"))
+    texts = {name: given[name] for name in filters if name in given}
+    wanted = parse(texts)
+    return Page(wanted, parse_limit(given.get("limit")), parse_cursor(given.get("after")), texts)
 
 
 def given_texts(parameters: Mapping[str, str], allowed: Collection[str]) -> dict[str, str]:

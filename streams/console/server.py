@@ -1,53 +1,29 @@
 """The web application of the console, and its middleware."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
 
-from streams.console.access import USER, AccessRules, HttpCall, is_loopback
-from streams.console.api.deadletters import DeadLetterApi
-from streams.console.api.documents import DocumentApi
-from streams.console.api.events import EventApi
-from streams.console.api.health import HealthApi
-from streams.console.api.jobs import JobApi
-from streams.console.api.library import LibraryApi
-from streams.console.api.orders import OrderApi
-from streams.console.api.requests import RequestApi
-from streams.console.api.responses import ROOT, error_response
-from streams.console.api.settings import SettingsApi
-from streams.console.api.signals import SignalApi
-from streams.console.api.topics import TopicApi
-from streams.console.api.workers import WorkerApi
+from streams.console.access import (
+    LOGIN_PATHS,
+    RULES,
+    SESSION_COOKIE,
+    USER,
+    AccessRules,
+    HttpCall,
+    is_loopback,
+)
 from streams.console.errors import CallError, as_call_error
-from streams.console.headers import complete
-from streams.console.health.facts import FactsReader
-from streams.console.pages.breakers import BreakerPages
-from streams.console.pages.caches import CachePages
-from streams.console.pages.deadletters import DeadLetterPages
-from streams.console.pages.error_codes import ErrorCodePages
-from streams.console.pages.failures import FailurePages
-from streams.console.pages.files import FilePages
-from streams.console.pages.jobs import JobPages
-from streams.console.pages.library import LibraryPages
-from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
-from streams.console.pages.orders import OrderPages
-from streams.console.pages.overview import OverviewPages
-from streams.console.pages.pipeline import PipelinePages
-from streams.console.pages.reference import ReferencePages
-from streams.console.pages.rendering import Renderer, redirect
-from streams.console.pages.replay import ReplayPages
-from streams.console.pages.request import RequestPage
-from streams.console.pages.requests import RequestPages
-from streams.console.pages.search import SearchPages
-from streams.console.pages.settings import SettingsPages
-from streams.console.pages.submit import SubmitPages
-from streams.console.services import Services
+from streams.console.handlers import add_handlers
+from streams.console.http_messages import complete, json_response
+from streams.console.rendering import RENDERER, Renderer, redirect, render
+from streams.console.routes import ROOT, Handler
+from streams.console.services import SERVICES, Services
 from streams.errors import OperatorError
 from streams.observability.http_server import host_and_port
-from streams.settings.effective import effective_settings
 
 STATIC = Path(__file__).with_name("static")
 
@@ -60,8 +36,6 @@ LINE_BYTES_MAX = 64 * 2**10
 LINGERING_SECONDS = 1.0
 """Time for which the rest of a rejected body is still read, so that its caller reads the answer."""
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class ConsoleAddressError(OperatorError):
     """The console may not listen on the address; the text says why."""
@@ -70,76 +44,39 @@ class ConsoleAddressError(OperatorError):
 def build_console(services: Services) -> web.Application:
     """Return the application."""
     settings = services.settings.console
-    rules = AccessRules.of(settings)
-    renderer = Renderer(read_only=settings.read_only, has_login=bool(rules.tokens))
-
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await _respond(request, handler, rules, renderer)
-        if not response.prepared:
-            complete(request, response, is_cached=_is_static(request))
-        return response
+    application = web.Application(middlewares=[_guard], client_max_size=BODY_BYTES_MAX)
+    application[SERVICES] = services
+    application[RULES] = rules = AccessRules.of(settings)
+    application[RENDERER] = renderer = Renderer(
+        read_only=settings.read_only, has_login=bool(rules.tokens)
+    )
 
     async def compile_templates(_application: web.Application) -> None:
         renderer.compile_all()
 
-    application = web.Application(middlewares=[guard], client_max_size=BODY_BYTES_MAX)
-    router = application.router
-    events = EventApi(services)
-    facts = FactsReader(services)
-    # At the start: the file may have changed since, its values in use have not.
-    settings_in_use = effective_settings(services.settings)
     application.on_startup.append(compile_templates)
-    application.on_shutdown.append(events.close)
-    for module in (
-        RequestApi(services),
-        JobApi(services),
-        OrderApi(services),
-        events,
-        DeadLetterApi(services),
-        SignalApi(services),
-        LibraryApi(services),
-        TopicApi(services),
-        WorkerApi(services),
-        SettingsApi(settings_in_use),
-        HealthApi(services, facts),
-        DocumentApi(),
-        OverviewPages(facts, renderer),
-        BreakerPages(services, renderer),
-        CachePages(services, renderer),
-        FailurePages(services, renderer),
-        RequestPages(services, renderer),
-        SearchPages(services),
-        RequestPage(services, renderer),
-        SubmitPages(services, renderer),
-        JobPages(services, renderer),
-        OrderPages(services, renderer),
-        DeadLetterPages(services, renderer),
-        ReplayPages(services, renderer),
-        LibraryPages(services, renderer),
-        PipelinePages(services, renderer),
-        FilePages(services),
-        SettingsPages(settings_in_use, renderer),
-        ErrorCodePages(renderer),
-        ReferencePages(renderer),
-        LoginPages(rules, renderer),
-    ):
-        module.add_routes(router)
-    router.add_static("/static", STATIC)
+    add_handlers(application, services)
+    application.router.add_static("/static", STATIC)
     return application
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await _respond(request, handler)
+    if not response.prepared:
+        complete(request, response, is_cached=_is_static(request))
+    return response
 
 
 def _is_static(request: web.Request) -> bool:
     return request.path.startswith("/static/")
 
 
-async def _respond(
-    request: web.Request, handler: Handler, rules: AccessRules, renderer: Renderer
-) -> web.StreamResponse:
+async def _respond(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Return the response of a handler, or that to its error: JSON for the API, or a page."""
     allowed: set[str] = set()
     try:
-        _authorize(request, rules)
+        _authorize(request)
         return await handler(request)
     except web.HTTPException as refused:
         error = _as_call_error(request, refused)
@@ -150,18 +87,19 @@ async def _respond(
         if found is None:
             raise
         error = found
-    response = _error_response(request, error, renderer)
+    response = _error_response(request, error)
     if allowed:
         response.headers["Allow"] = ", ".join(sorted(allowed))
     return response
 
 
-def _error_response(request: web.Request, error: CallError, renderer: Renderer) -> web.Response:
+def _error_response(request: web.Request, error: CallError) -> web.Response:
     if request.path.startswith(ROOT):
-        return error_response(error.status, error.field, str(error))
+        body = {"error": {"field": error.field, "message": str(error)}}
+        return json_response(body, error.status)
     if error.status == web.HTTPUnauthorized.status_code:
         return redirect("login")
-    return renderer.error(error.status, str(error))
+    return render(request, "error.html", error.status, message=str(error))
 
 
 def _as_call_error(request: web.Request, refused: web.HTTPException) -> CallError:
@@ -170,17 +108,18 @@ def _as_call_error(request: web.Request, refused: web.HTTPException) -> CallErro
     return CallError(refused.status, "path", f"{request.path[:200]}: {refused.reason}")
 
 
-def _authorize(request: web.Request, rules: AccessRules) -> None:
+def _authorize(request: web.Request) -> None:
     """Reject a request that the rules deny; store its user as ``request[USER]``."""
+    rules = request.app[RULES]
     call = HttpCall(
         method=request.method,
         headers=request.headers,
         peer=request.remote or "",
         session=request.cookies.get(SESSION_COOKIE),
     )
-    if not (rules.authenticates and (request.path in PATHS or _is_static(request))):
+    if not (rules.authenticates and (request.path in LOGIN_PATHS or _is_static(request))):
         request[USER] = rules.authenticate(call, time.time())
-    if request.path in PATHS:
+    if request.path in LOGIN_PATHS:
         rules.check_origin(call)
     else:
         rules.check_change(call)

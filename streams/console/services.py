@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aiohttp import web
+
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
@@ -40,3 +42,6 @@ class Services:
     stages: Sequence[Stage]
     lag: LagReader
     orders_problem: str | None = None
+
+
+SERVICES = web.AppKey("services", Services)

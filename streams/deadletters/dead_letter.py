@@ -1,9 +1,10 @@
 """A dead letter with its metadata and state, a filter of them, and the replay record made of it."""
 
+import heapq
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -186,3 +187,31 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 def _is_of(code: str, family: str) -> bool:
     return code == family or code.startswith(f"{family}.")
+
+
+Kept = TypeVar("Kept", bound=DeadLetterSummary)
+
+
+class NewestDeadLetters(Generic[Kept]):
+    """Keeps the newest ``limit`` matching dead letters of any number.
+
+    Attributes:
+        count: number of all that match.
+    """
+
+    def __init__(self, wanted: Filter, limit: int) -> None:
+        self._wanted = wanted
+        self._limit = limit
+        self._newest: list[tuple[datetime, str, Kept]] = []
+        self.count = 0
+
+    def add(self, dead_letter: Kept) -> None:
+        if not self._wanted.matches(dead_letter):
+            return
+        self.count += 1
+        heapq.heappush(self._newest, (dead_letter.metadata.failed_at, dead_letter.id, dead_letter))
+        if len(self._newest) > self._limit:
+            heapq.heappop(self._newest)
+
+    def newest_first(self) -> list[Kept]:
+        return [dead_letter for *_, dead_letter in sorted(self._newest, reverse=True)]

@@ -27,7 +27,7 @@ from streams.history.orders import Order, order_of
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore, ReadPosition, StaleGenerationError
 from streams.settings import KafkaSettings
-from streams.settings.history import HistorySettings
+from streams.settings.console import HistorySettings
 from streams.state_stores.interface import digest_of
 from streams.topics import AUDIT, COMMANDS, RESULTS, Topic
 

@@ -25,7 +25,7 @@ from streams.observability.metrics import BACKLOG
 from streams.priority_queue import URGENT
 from streams.records import Effect, Outgoing
 from streams.runtime.offset_tracker import Partition
-from streams.settings.stage import StageSettings
+from streams.settings.worker import StageSettings
 from streams.topics import READERS, Topic
 
 log = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from streams.deadletters.headers import make_batch_dead_letter
 from streams.faust_driver.app import group_dir
 from streams.faust_driver.static_member import StaticMember, leased_member
 from streams.memory import MemoryMonitor, MemoryUsers
+from streams.observability.event_loop import measure_loop_delay
 from streams.observability.health import Health
 from streams.observability.lag import LagMonitor
-from streams.observability.loop_delay import measure_loop_delay
 from streams.observability.metrics import StageMetrics
 from streams.runtime.back_pressure import BackPressure
 from streams.runtime.group_offsets import GroupOffsets

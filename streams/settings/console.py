@@ -1,10 +1,10 @@
-"""Settings of the console and its API."""
+"""Settings of the history of requests, and of the console with its API."""
 
 from typing import Annotated, Self
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
-from streams.settings.kinds import Group
+from streams.settings.kinds import Count, Group
 
 TOKEN_CHARACTERS_MIN = 16
 """A token of this length from a random source cannot be guessed over the network."""
@@ -19,6 +19,15 @@ SHARED_USER = "console"
 Token = Annotated[SecretStr, Field(min_length=TOKEN_CHARACTERS_MIN)]
 
 UserName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+
+
+class HistorySettings(Group):
+    """The history of requests in `data_dir`, which `clipmill requests` reads."""
+
+    requests: Count = Field(200_000, description="Maximum number of requests, 1 KB each.")
+    days: Count = Field(
+        7, description="Days for which a request is kept; the topics keep their records for 7."
+    )
 
 
 class ConsoleSettings(Group):

@@ -14,20 +14,24 @@ from pydantic_settings import (
 
 from streams.settings.auth import AuthSettings
 from streams.settings.cache import CacheSettings, LedgerSettings
-from streams.settings.console import ConsoleSettings
-from streams.settings.download import DownloadSettings
+from streams.settings.console import ConsoleSettings, HistorySettings
 from streams.settings.egress import EgressSettings
-from streams.settings.engine import EngineSettings
-from streams.settings.heartbeat import HeartbeatSettings
-from streams.settings.history import HistorySettings
 from streams.settings.kafka import KafkaSettings
-from streams.settings.limits import LimitSettings
-from streams.settings.memory import MemorySettings
-from streams.settings.performance import PerformanceSettings
 from streams.settings.platforms import PlatformName, PlatformSettings
-from streams.settings.recovery import BreakerSettings, DeadLetterSettings, RetrySettings
-from streams.settings.stage import StageSettings
-from streams.settings.storage import StorageSettings
+from streams.settings.resilience import (
+    BreakerSettings,
+    DeadLetterSettings,
+    LimitSettings,
+    RetrySettings,
+)
+from streams.settings.storage import DownloadSettings, StorageSettings
+from streams.settings.worker import (
+    EngineSettings,
+    HeartbeatSettings,
+    MemorySettings,
+    PerformanceSettings,
+    StageSettings,
+)
 
 ENV_PREFIX = "CLIPMILL_"
 CONFIG_FILE_VARIABLE = "CLIPMILL_CONFIG"

@@ -1,4 +1,4 @@
-"""Settings of the storage of finished files."""
+"""Settings of downloads, and of the storage and retention of finished files."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from schemas.path_template import parse_template
-from streams.settings.kinds import Bytes, Count, Group, Seconds, check_url
-from streams.settings.retention import RetentionSettings
+from streams.settings.kinds import Bytes, Count, Group, Rate, Seconds, check_url
+from streams.settings.platforms import PlatformName
 
 PART_BYTES_MIN = 5 * 2**20
 """Smallest part of S3, except for the last one of a file."""
@@ -17,6 +17,75 @@ _URL = re.compile(
     r"(?:s3|gs|az)://[a-z0-9][a-z0-9._-]{1,62}(?:/(?!\.)[A-Za-z0-9!_.*'()-]+)*/?", re.ASCII
 )
 _HTTP = ("http://", "https://")
+
+Days = Annotated[float, Field(gt=0, le=36_500)]
+AttributeName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class DownloadSettings(Group):
+    """Media downloads."""
+
+    connect_timeout_seconds: Seconds = Field(10, description="Connect timeout.")
+    stall_timeout_seconds: Seconds = Field(
+        20, description="Read timeout: longest time without a received byte."
+    )
+    deadline_seconds: Seconds = Field(3_600, description="Timeout of one file.")
+    file_bytes: Bytes = Field(
+        2_000_000_000, description="Maximum bytes of all files of one post together."
+    )
+    bytes_per_second: Rate | None = Field(
+        None, description="Bandwidth of all downloads of a process together; none: unlimited."
+    )
+    probe: bool = Field(
+        True, description="Verify the content of every finished file against the page's metadata."
+    )
+    free_bytes: Bytes = Field(
+        100 * 2**20, description="No download is started with less free space than this."
+    )
+    storage_check_seconds: Seconds = Field(
+        5, description="Interval between checks of a storage that is full or unavailable."
+    )
+
+
+class RetentionLimits(Group):
+    """Limits of the files of a platform or requester."""
+
+    days: Days | None = Field(None, description="Days for which a file is kept; none: see above.")
+    bytes: Bytes | None = Field(None, description="Bytes of all of these files; none: no limit.")
+
+
+class RetentionSettings(Group):
+    """Which stored files are removed, the oldest first; without a limit none is."""
+
+    days: Days | None = Field(
+        None, description="Days for which a file is kept; none: no limit. See docs/storage.md."
+    )
+    bytes: Bytes | None = Field(
+        None, description="Bytes of all files; the oldest beyond are removed. None: no limit."
+    )
+    platforms: dict[PlatformName, RetentionLimits] = Field(
+        {}, description="Limits (days, bytes) of the files of a platform, by its name."
+    )
+    attribute: AttributeName | None = Field(
+        None, description="Name of the attribute of requests that the requesters differ in."
+    )
+    requesters: dict[str, RetentionLimits] = Field(
+        {}, description="Limits (days, bytes) of the files of a requester, by its attribute."
+    )
+    check_seconds: Seconds = Field(3_600, description="Time between two checks.")
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit of any kind."""
+        limits = (*self.platforms.values(), *self.requesters.values())
+        groups: tuple[RetentionSettings | RetentionLimits, ...] = (self, *limits)
+        return any(it.days is not None or it.bytes is not None for it in groups)
+
+    @model_validator(mode="after")
+    def _has_an_attribute(self) -> Self:
+        if self.requesters and self.attribute is None:
+            raise ValueError("requesters needs attribute, which tells them apart")
+        return self
 
 
 class StorageSettings(Group):

@@ -9,6 +9,7 @@ propagated beside the position in the current trace.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 
 import msgspec
 
@@ -225,8 +226,8 @@ def request_span(
     request_id: str,
     trace_id: str,
     *,
-    start: int,
-    end: int,
+    start: datetime,
+    end: datetime,
     attributes: Attributes,
     error: str = "",
 ) -> tuple[Span, ...]:
@@ -235,8 +236,8 @@ def request_span(
     Args:
         request_id: the request.
         trace_id: trace id in its result.
-        start: time of receipt, epoch nanoseconds.
-        end: time of its outcome, epoch nanoseconds.
+        start: time of receipt.
+        end: time of its outcome.
         attributes: span attributes.
         error: error code of a failure.
     """
@@ -250,11 +251,15 @@ def request_span(
             kind="internal",
             context=scope.position(root.span_id, root.trace_id),
             parent_id="" if before else scope.origin.span_id,
-            start=start,
+            start=_nanoseconds(start),
             # Clock skew between two workers, or a client and a worker.
-            end=max(start, end),
+            end=_nanoseconds(max(start, end)),
             attributes={"clipmill.request_id": request_id, **attributes},
             links=(request_root(trace_id, before),) if before else (),
             error=error,
         ),
     )
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6) * 1_000

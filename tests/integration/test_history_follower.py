@@ -23,7 +23,7 @@ from streams.history.rows import RequestFilter
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore, ReadPosition
 from streams.settings import KafkaSettings
-from streams.settings.history import HistorySettings
+from streams.settings.console import HistorySettings
 from streams.topics import AUDIT, COMMANDS, RESULTS
 from tests.integration.kafka_client import admin, closed_port, create_topics, produce, wait_until
 

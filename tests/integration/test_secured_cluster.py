@@ -31,7 +31,7 @@ from streams.history.follower import HistoryFollower
 from streams.history.order_list import OrderFilter, find_orders
 from streams.history.store import HistoryStore
 from streams.settings import KafkaSettings
-from streams.settings.history import HistorySettings
+from streams.settings.console import HistorySettings
 from streams.stage import Stage, load_stages
 from streams.topics import COMMANDS, REQUESTS, RESULTS, TOPICS
 from tests.secured_broker import (

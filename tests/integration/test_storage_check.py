@@ -13,7 +13,7 @@ from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage_check.cli import check_storage, storage
 from agents.storage_check.open_uploads import list_open_uploads
 from agents.storage_check.report import State, StorageReport
-from agents.storage_check.signed_request import Login
+from agents.storage_check.s3_requests import Login
 from streams.settings import Settings
 from tests.storage_servers import (
     READER_LOGIN,

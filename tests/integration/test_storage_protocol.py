@@ -18,20 +18,19 @@ import pytest
 import pytest_asyncio
 from obstore.store import MemoryStore
 
-from agents.media.facts import Answer, MediaFacts
+from agents.download.retention import record_requester, requesters_by_post
+from agents.media.protocol import Answer, MediaFacts
 from agents.storage import NO_DETAILS, FileGoneError, LocalStorage, PostDetails, Storage
+from agents.storage.interface import RECORD_BYTES_MAX
 from agents.storage.names import ADOPTED, FileIds, subtitles_id
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
-from agents.storage.records import RECORD_BYTES_MAX
-from agents.storage.requesters import record_requester, requesters_by_post
 from agents.storage.withheld_posts import find_withheld
 from agents.storage.workspaces import Workspaces
-from agents.storage_check.adoption.adopter import CandidateAdopter
+from agents.storage_check.adoption.adopter import CandidateAdopter, Placement
 from agents.storage_check.adoption.candidates import IdentifiedFile
-from agents.storage_check.adoption.placement import Placement
 from agents.storage_check.adoption.report import AdoptionState
-from agents.storage_check.file_check import FileState, verify_files
+from agents.storage_check.files_cli import FileState, verify_files
 from agents.storage_check.removal import remove_posts
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.path_template import parse_template

@@ -9,15 +9,16 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import msgspec
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES128
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.padding import PKCS7
 
 from agents.download.bounded_gather import gather_bounded
-from agents.download.segments.decryption import SegmentDecryptor
-from agents.download.segments.joined_file import JoinedFile
-from agents.download.segments.manifest import read_manifest
-from agents.download.segments.requests import KeyCache, TrackRequests
-from agents.download.segments.segment_file import segment_file
+from agents.download.segments.joined_file import JoinedFile, segment_file
+from agents.download.segments.requests import KeyCache, TrackRequests, read_manifest
 from agents.manifests.segments import Resource, TrackPart
-from agents.media.facts import FilePart
+from agents.media.protocol import FilePart
 from agents.network.answers import too_large_together
 from agents.network.resource import ResourceFetcher
 from agents.network.transfer import FetchLimits, OnBytes, Sleep
@@ -184,7 +185,7 @@ class _TrackDownload:
         received = 0
         decryptor = None
         if key is not None and resource.key is not None:
-            decryptor = SegmentDecryptor(key, resource.key.iv)
+            decryptor = _SegmentDecryptor(key, resource.key.iv)
         async with segment_file(self._joined.partial_path(index)) as file:
 
             async def write(chunk: bytes) -> None:
@@ -206,6 +207,35 @@ class _TrackDownload:
         if self._received > self._requests.limits.max_bytes:
             raise too_large_together(self._requests.limits.max_bytes)
         self._on_bytes(self._received, None)
+
+
+class _SegmentDecryptor:
+    """Decrypts a segment as it arrives: AES-128 in CBC mode (RFC 8216, section 4.3.2.4).
+
+    Args:
+        key: `agents.download.segments.requests.KEY_BYTES` bytes.
+        iv: initialization vector, 16 bytes.
+    """
+
+    def __init__(self, key: bytes, iv: bytes) -> None:
+        self._cipher = Cipher(AES128(key), CBC(iv)).decryptor()
+        self._padding = PKCS7(AES128.block_size).unpadder()
+
+    def feed(self, chunk: bytes) -> bytes:
+        return self._padding.update(self._cipher.update(chunk))
+
+    def finish(self) -> bytes:
+        """Return the last bytes.
+
+        Raises:
+            ClipmillError: ``content.damaged``, the key does not fit, or the segment is cut.
+        """
+        try:
+            return self._padding.update(self._cipher.finalize()) + self._padding.finalize()
+        except ValueError:
+            reason = "a segment cannot be decrypted with its key"
+            message = f"the stream that came is damaged: {reason}"
+            raise ClipmillError(ErrorCode.CONTENT_DAMAGED, message, reason=reason) from None
 
 
 def _fetched(joined: JoinedFile, parts: Sequence[TrackPart]) -> FetchedTrack:

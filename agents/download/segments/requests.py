@@ -1,14 +1,21 @@
-"""Requests for the resources of one track: retried, and limited in number across all tracks."""
+"""Requests for the manifest, keys and segments of one track.
+
+They are retried, and limited in number across all tracks. Every address in a manifest is checked
+before any is fetched.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
-from agents.download.segments.decryption import KEY_BYTES
-from agents.manifests.segments import Resource, unreadable
+from agents.manifests.dash import parse_dash
+from agents.manifests.hls import parse_hls
+from agents.manifests.segments import Resource, TrackPart, parts_of, unreadable
+from agents.network.addresses import parse_media_url
 from agents.network.resource import FetchedResource, ResourceFetcher, Write
 from agents.network.transfer import RESUMABLE, FetchLimits, Sleep, backoffs
 from schemas.errors import ClipmillError, ErrorCode
@@ -16,6 +23,12 @@ from schemas.video import MediaSource
 
 RETRIES = 3
 """Per manifest, key or segment."""
+
+KEY_BYTES = 16
+"""Of AES-128."""
+
+MANIFEST_BYTES_MAX = 8 * 2**20
+"""The playlist of a film of eight hours with signed addresses has 5 MB."""
 
 _RETRIED = RESUMABLE | {ErrorCode.NETWORK_SERVER}
 
@@ -116,3 +129,39 @@ class KeyCache:
                     raise unreadable(f"a key has {len(key)} bytes, not {KEY_BYTES}")
                 self._keys[url] = key
             return self._keys[url]
+
+
+async def read_manifest(requests: TrackRequests) -> tuple[TrackPart, ...]:
+    """Return the parts of a track.
+
+    Raises:
+        ClipmillError: the manifest cannot be fetched, see `agents.manifests`, or names a host
+            that is not permitted.
+    """
+    try:
+        document, url = await requests.read(requests.source.url, bytes_max=MANIFEST_BYTES_MAX)
+    except ClipmillError as error:
+        if error.code is ErrorCode.REQUEST_TOO_LARGE:
+            reason = f"it has more than {MANIFEST_BYTES_MAX} bytes"
+            message = f"the manifest of the video cannot be used: {reason}"
+            raise ClipmillError(ErrorCode.PLATFORM_CHANGED, message, reason=reason) from None
+        raise
+    # Half a second of processor time for the longest ones.
+    return await asyncio.to_thread(_parse, requests, document, url)
+
+
+def _parse(requests: TrackRequests, document: bytes, url: str) -> tuple[TrackPart, ...]:
+    source = requests.source
+    if source.format.protocol == "dash":
+        segments = parse_dash(document, url, source.representation or "")
+    else:
+        segments = parse_hls(document.decode("utf-8", "replace"), url)
+    parts = parts_of(segments)
+    # One address per host and port is checked here, and each when it is requested.
+    origins: dict[str, str] = {}
+    for each in (resource for part in parts for resource in part.resources):
+        for address in (each.url, each.key.url) if each.key else (each.url,):
+            origins.setdefault(urlsplit(address).netloc, address)
+    for address in origins.values():
+        parse_media_url(address, requests.hosts)
+    return parts

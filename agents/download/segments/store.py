@@ -4,7 +4,6 @@ A directory belongs to one format of one video. A download leases it: it is lock
 removed when the file is published, and kept after a failure or kill for the next attempt.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -16,8 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from agents.storage.disk import run_on_disk
-
-LOCK = "lock"
+from agents.storage.workspaces import lock_directory
 
 KEPT_SECONDS = 3 * 3_600.0
 """Time after which an unfinished download is removed: three times the longest retry delay. Until
@@ -78,7 +76,7 @@ def _remove_if_old(directory: Path, now: float) -> None:
     is_private = directory.name.startswith(_PRIVATE_PREFIX)
     if not is_private and now - directory.stat().st_mtime < KEPT_SECONDS:
         return
-    lock = _try_lock(directory)
+    lock = lock_directory(directory)
     if lock is not None:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
@@ -88,26 +86,9 @@ def _acquire(root: Path, name: str) -> tuple[Path, int]:
     root.mkdir(parents=True, exist_ok=True)
     directory = root / name
     directory.mkdir(exist_ok=True)
-    lock = _try_lock(directory)
+    lock = lock_directory(directory)
     while lock is None:
         directory = Path(tempfile.mkdtemp(dir=root, prefix=_PRIVATE_PREFIX))
-        lock = _try_lock(directory)
+        lock = lock_directory(directory)
     os.utime(directory)
     return directory, lock
-
-
-def _try_lock(directory: Path) -> int | None:
-    """Return the locked descriptor, None while another holds it or when the directory is gone."""
-    path = directory / LOCK
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.stat().st_ino == os.fstat(descriptor).st_ino:
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    return None

@@ -1,16 +1,19 @@
 """Adopts files: probes each one, and publishes it under the ids of its post."""
 
 import asyncio
+import errno
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from agents.media.checking import find_mismatch
 from agents.media.containers import extension_of
-from agents.media.facts import MediaFacts
 from agents.media.prober import Probe
+from agents.media.protocol import MediaFacts
 from agents.storage import PublishedFile, Storage
 from agents.storage.disk import run_on_disk
 from agents.storage.names import ADOPTED
@@ -18,10 +21,15 @@ from agents.storage.path_layout import path_of_uri
 from agents.storage.withheld_posts import release
 from agents.storage.writing import digest_of
 from agents.storage_check.adoption.candidates import IdentifiedFile
-from agents.storage_check.adoption.placement import Placement, place
 from agents.storage_check.adoption.report import AdoptionResult, AdoptionState, RefusedError
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MEDIA_TYPES, VideoFormat
+
+Placement = Literal["link", "move", "copy"]
+"""Whether the storage shares the file with the folder, takes it out, or has its own."""
+
+_NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+"""Another file system, one without hard links, too many of them, or another user's file."""
 
 
 class CandidateAdopter:
@@ -185,3 +193,52 @@ def _remove_unchanged(candidate: IdentifiedFile) -> None:
         before, now = candidate.status, candidate.path.lstat()
         if os.path.samestat(before, now) and before.st_size == now.st_size:
             candidate.path.unlink()
+
+
+def place(
+    source: Path, target: Path, placement: Placement, check_space: Callable[[], None]
+) -> None:
+    """Make ``target`` the same regular file as ``source``, or a copy of it.
+
+    Args:
+        source: a file of the folder, which may be replaced by another one meanwhile.
+        target: does not exist yet.
+        placement: a copy is also made where a hard link is impossible.
+        check_space: raises when there is no space for a copy.
+
+    Raises:
+        RefusedError: the source is no regular file (any more), or cannot be read.
+        OSError: the target cannot be written.
+    """
+    if placement == "copy" or not _link(source, target):
+        check_space()
+        _copy(source, target)
+
+
+def _link(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return False
+        raise RefusedError(f"it cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(target.lstat().st_mode):
+        raise RefusedError("it is not a regular file")
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    # A FIFO without a writer would block.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(source, flags)
+    except OSError as error:
+        raise RefusedError(f"it cannot be read: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb"):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise RefusedError("it is not a regular file")
+        with target.open("xb") as copy:
+            # Not more, should it grow meanwhile.
+            remaining = os.fstat(descriptor).st_size
+            while remaining and (sent := os.sendfile(copy.fileno(), descriptor, None, remaining)):
+                remaining -= sent

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from agents.media.facts import Answer
 from agents.media.prober import Probe, open_prober
+from agents.media.protocol import Answer
 from agents.platforms import Platforms
 from agents.storage import Storage
 from agents.storage.path_layout import layouts_of, path_of_uri, read_path
 from agents.storage.withheld_posts import withheld_keys, withhold
-from agents.storage_check.adoption.adopter import CandidateAdopter
+from agents.storage_check.adoption.adopter import CandidateAdopter, Placement
 from agents.storage_check.adoption.candidates import IdentifiedFile, PostFinder, list_files
-from agents.storage_check.adoption.placement import Placement
 from agents.storage_check.adoption.report import AdoptionResult, AdoptionState, RefusedError
 from agents.storage_check.adoption.ytdlp_files import (
     ArchiveEntry,

@@ -20,7 +20,7 @@ class LateClips:
     async def handle(self, failure: Failure) -> Decision | None:
         """Retry a bounded number of times, then leave the decision to the retry policy.
 
-        A plain `Retry` would be answered by the negative cache, which knows the clip as missing.
+        A plain `Backoff` would be answered by the negative cache, which knows the clip as missing.
         The due time comes from the failure, so copies of one failure get the same decision.
         """
         if len(failure.job.attempts) >= ATTEMPTS_MAX:

@@ -11,8 +11,7 @@ import msgspec
 from streams.cluster.authorization import MissingAclError, require_acls
 from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.inspection import ClusterState
-from streams.console.pipeline import Pipeline
-from streams.console.pipeline_view import topic_progress
+from streams.console.pipeline import Pipeline, topic_progress
 from streams.contract.role_acls import lag_acls
 from streams.settings import KafkaSettings
 from streams.stage import Stage

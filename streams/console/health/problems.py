@@ -1,11 +1,13 @@
 """Everything that is wrong with the service. Pure."""
 
-from streams.console.health.account_problems import unusable_accounts
-from streams.console.health.endpoint_problems import cut_rates, open_breakers
-from streams.console.health.engine_problems import broken_engines, different_versions
 from streams.console.health.facts import Facts
 from streams.console.health.findings import Finding
-from streams.console.health.media_host_problems import unknown_media_hosts
+from streams.console.health.platform_problems import (
+    cut_rates,
+    open_breakers,
+    unknown_media_hosts,
+    unusable_accounts,
+)
 from streams.console.health.request_problems import (
     dead_letters,
     failures,
@@ -13,7 +15,12 @@ from streams.console.health.request_problems import (
     old_requests,
     overdue_requests,
 )
-from streams.console.health.stage_problems import lagging_stages, paused_stages
+from streams.console.health.worker_problems import (
+    broken_engines,
+    different_versions,
+    lagging_stages,
+    paused_stages,
+)
 
 
 def find_problems(facts: Facts) -> tuple[Finding, ...]:

@@ -100,21 +100,50 @@ class BulkJob(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, state=state, error=error, updated_at=now, ended_at=now)
 
 
-def job_to_json(job: BulkJob) -> dict[str, object]:
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that is applied to all requests that match a filter.
+
+    Attributes:
+        options: changes that a retry makes.
+        by: author of the commands.
+        error: why it has failed, or why it waits while it is running.
+        total: requests that matched when the job was created.
+        published: acknowledged commands.
+        skipped: number of skipped requests by reason.
+        href: the job, relative to `/api/v1/`.
+    """
+
+    id: str
+    command: JobCommand
+    filter: dict[str, str]
+    options: OptionChanges
+    by: str
+    state: JobState
+    error: str | None
+    total: int
+    published: int
+    skipped: dict[str, int]
+    created_at: str
+    updated_at: str
+    ended_at: str | None
+    href: str
+
+
+def job_view(job: BulkJob) -> JobView:
     """Return the fields of a job; times are RFC 3339."""
-    return {
-        "id": job.id,
-        "command": job.command,
-        "filter": job.filter_texts,
-        "options": job.option_texts,
-        "by": job.by,
-        "state": job.state,
-        "error": job.error,
-        "total": job.total,
-        "published": job.published,
-        "skipped": job.skipped,
-        "created_at": format_time(job.created_at),
-        "updated_at": format_time(job.updated_at),
-        "ended_at": None if job.ended_at is None else format_time(job.ended_at),
-        "href": f"jobs/{job.id}",
-    }
+    return JobView(
+        id=job.id,
+        command=job.command,
+        filter=job.filter_texts,
+        options=job.options,
+        by=job.by,
+        state=job.state,
+        error=job.error,
+        total=job.total,
+        published=job.published,
+        skipped=job.skipped,
+        created_at=format_time(job.created_at),
+        updated_at=format_time(job.updated_at),
+        ended_at=None if job.ended_at is None else format_time(job.ended_at),
+        href=f"jobs/{job.id}",
+    )

@@ -1,14 +1,20 @@
-"""Plans jobs: counts what matches, and compares it with what the user has confirmed."""
+"""Creates and stops jobs for their users, whose orders are recorded.
 
+A job is created when what matches is not more than what the user has confirmed.
+"""
+
+import asyncio
 import math
+import time
 
 import msgspec
 
 from schemas.commands import OptionChanges
-from streams.console.commands import new_id
+from streams.console.commands import new_id, record_order, text_of
 from streams.console.errors import CallError
 from streams.console.jobs.job import BulkJob, JobCommand
 from streams.console.jobs.selection import count_eligible
+from streams.console.services import Services
 from streams.history.rows import Cursor, RequestFilter
 from streams.history.store import HistoryStore
 
@@ -105,3 +111,37 @@ def _start(until: float) -> Cursor:
 
 def _conflict(message: str) -> CallError:
     return CallError(409, "expected", message)
+
+
+async def create_job(services: Services, order: JobOrder) -> BulkJob:
+    """Record an order, add its job, and return it.
+
+    Raises:
+        CallError: 409, it applies to no request, or to more than the user has confirmed.
+        BrokerTimeoutError: Kafka did not acknowledge the record in time.
+    """
+    job, number = await asyncio.to_thread(plan_job, services.store, order, time.time())
+    await record_order(
+        services.producer,
+        "retry_all" if job.command == "retry" else "cancel_all",
+        job.by,
+        subject=job.id,
+        count=number,
+        note=text_of({**job.filter_texts, **job.option_texts}),
+    )
+    await asyncio.to_thread(services.jobs.add, job)
+    return job
+
+
+async def stop_job(services: Services, job_id: str, by: str) -> BulkJob | None:
+    """Record the order, and stop a job, unless it has ended; return it, None for an unknown id.
+
+    Raises:
+        BrokerTimeoutError: Kafka did not acknowledge the record in time.
+    """
+    job = await asyncio.to_thread(services.jobs.job, job_id)
+    if job is None:
+        return None
+    left = max(job.total - job.processed, 0)
+    await record_order(services.producer, "stop_job", by, subject=job_id, count=left)
+    return await asyncio.to_thread(services.jobs.stop, job_id, time.time())

@@ -59,17 +59,15 @@ class BulkJobRunner:
             await asyncio.sleep(POLL_SECONDS)
         try:
             while True:
-                if not await self._runs_on():
+                try:
+                    can_continue = await self.run_chunk()
+                except JobStoreError as error:
+                    log.warning("%s", error)
+                    can_continue = False
+                if not can_continue:
                     await asyncio.sleep(POLL_SECONDS)
         finally:
             self._jobs.runner_lock.release()
-
-    async def _runs_on(self) -> bool:
-        try:
-            return await self.run_chunk()
-        except JobStoreError as error:
-            log.warning("%s", error)
-            return False
 
     async def run_chunk(self) -> bool:
         """Run one chunk of the first job; return whether another one can follow at once."""

@@ -16,6 +16,9 @@ FILE_NAME = "console.db"
 
 SCHEMA_VERSION = 1
 
+LATEST_MAX = 100
+"""Jobs in a list."""
+
 JOBS_MAX = 1_000
 """Jobs that are kept; an ended one takes some 500 bytes."""
 

@@ -19,8 +19,14 @@ from schemas.attempts import Operation
 from schemas.audit import AuditRecord
 from schemas.codec import decode, encode
 from schemas.errors import ErrorCode, ErrorContext
-from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
-from schemas.failure import FailedRecord, Failure
+from schemas.events import (
+    ExtractedVideo,
+    FailedRecord,
+    Failure,
+    PendingLink,
+    SelectedVideo,
+    ValidatedVideo,
+)
 from schemas.job import Attempt, BatchMember, Job
 from schemas.request import Options
 from schemas.results import Result

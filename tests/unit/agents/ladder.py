@@ -17,8 +17,7 @@ from msgspec.structs import replace
 
 from agents.formats.selection import Choice, choose_files
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
-from schemas.failure import Failure
+from schemas.events import Failure, SelectedVideo
 from schemas.job import Attempt, Job, PageUse
 from schemas.request import Options
 from schemas.results import Failed

@@ -8,12 +8,12 @@ import pytest
 
 from agents.access.gate import installed_plugins
 from agents.access.performance import PerformanceMonitor
-from agents.commands.command_parsing import reject
+from agents.commands.agent import reject
 from agents.ledger.duplicates import DropReason, DuplicateReports
 from agents.ledger.events import ResultHeader, measure
 from agents.plugins import PluginRequest, Trouble
 from agents.recovery.agent import _count_attempt
-from agents.recovery.decisions import Retry
+from agents.recovery.decisions import Backoff
 from agents.validation.agent import Validation
 from agents.validation.url_resolution import TargetFinder
 from schemas.attempts import Operation
@@ -87,7 +87,7 @@ class RequestCounters:
         self.stage.records_finished((0.0,), 1)
         measure(self._result_header(number, text), ACTIONS[number % len(ACTIONS)])
         failure = self.failures[number % len(self.failures)]
-        _count_attempt(Retry(due=WRITTEN_AT), failure, failure.job)
+        _count_attempt(Backoff(due=WRITTEN_AT), failure, failure.job)
         self.reports.count_dropped(self._ledger_event(text), get_args(DropReason)[number % 4])
         self._attempt(number, text)
 

@@ -9,8 +9,8 @@ import pytest
 
 from agents.engine.interface import EngineFailure
 from agents.extraction.listings import member_of
-from agents.ledger.batch_records import introduce_batch
 from agents.ledger.bug_report import on_bug
+from agents.ledger.events import introduce_batch
 from agents.pipeline.events import audit, propose_result, user_command
 from agents.pipeline.results import error_result
 from agents.storage.local import LocalStorage

@@ -3,7 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.caching.upload_date import UploadDates
+from agents.caching.metadata import UploadDates
 from agents.pipeline.step import step_handler
 from agents.platforms.registry import Platforms
 from agents.selection import Selection

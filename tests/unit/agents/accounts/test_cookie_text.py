@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yt_dlp.cookies import YoutubeDLCookieJar
 
+from agents.accounts.cookie_formats import HEADER, HTTP_ONLY, is_writable
 from agents.accounts.cookie_text import (
     COOKIES_MAX,
     LINES_MAX,
@@ -20,7 +21,6 @@ from agents.accounts.cookie_text import (
     with_renewals,
 )
 from agents.accounts.cookie_text import read_cookies as read_text
-from agents.accounts.netscape import HEADER, HTTP_ONLY, is_writable
 from schemas.video import Cookie
 from tests.unit.agents.accounts.sessions import LATER, SECRET, cookie, text_of
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from agents.caching import format_choice, metadata, row_codec, ttl_lru
+from agents.caching import format_choice, metadata, ttl_lru, video_info
 from agents.caching.format_choice import FormatChoices
 from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
-from agents.caching.row_codec import DecodedRow
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
-from agents.caching.video_info import VideoInfoCache
+from agents.caching.video_info import DecodedRow, VideoInfoCache
 from agents.platforms.tiktok.handler import TikTok
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options
@@ -87,7 +86,7 @@ async def test_cached_failures_stay_within_the_size_limit() -> None:
 async def test_table_rows_stay_within_the_size_limit() -> None:
     clock, rows = Clock(), dict[str, bytes]()
     front: BoundedCache[str, DecodedRow] = BoundedCache(
-        "video_info", 600.0, bytes_max=BYTES_MAX, size_of=row_codec.size_of, clock=clock
+        "video_info", 600.0, bytes_max=BYTES_MAX, size_of=video_info.size_of, clock=clock
     )
     cache = VideoInfoCache(
         rows.get, 600.0, clock, stale_seconds=60.0, front=front, rows_bytes_max=BYTES_MAX

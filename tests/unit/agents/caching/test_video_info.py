@@ -4,17 +4,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.caching.row_codec import (
-    JSON_BYTES_MAX,
-    CachedExtraction,
-    DecodedRow,
-    pack,
-    size_of,
-    unpack,
-)
+from agents.caching.row_codec import JSON_BYTES_MAX, CachedExtraction, pack, unpack
 from agents.caching.row_expiry import CLOCK_SKEW_SECONDS
 from agents.caching.ttl_lru import ENTRY_OVERHEAD_BYTES, BoundedCache
-from agents.caching.video_info import CacheHit, VideoInfoCache
+from agents.caching.video_info import CacheHit, DecodedRow, VideoInfoCache, size_of
 from schemas.video import Extraction
 from tests.unit.agents.builders import Clock, make_extraction
 from tests.unit.agents.caching.backends import DictBackend

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.commands.agent import Commands, stage
-from agents.commands.command_parsing import NAME, UNKNOWN, on_bug
+from agents.commands.agent import NAME, UNKNOWN, Commands, on_bug, stage
 from agents.platforms.registry import Platforms
 from schemas.attempts import BreakerCommand
 from schemas.audit import AuditRecord

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from agents.download.agent import Download
-from agents.download.file_adopter import FileAdopter
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import StoredFileIndex
 from agents.download.file_provider import FileProvider
@@ -16,8 +15,8 @@ from agents.download.source_download import Downloader, SourceDownloader
 from agents.download.storage_guard import StorageGuard
 from agents.download.subtitles import SubtitleProvider
 from agents.download.verification import FileVerifier
-from agents.media.facts import Answer, TrackFile
 from agents.media.prober import Probe
+from agents.media.protocol import Answer, TrackFile
 from agents.media.remuxer import Remux
 from agents.network.resource import FetchedResource
 from agents.pipeline.unknown_hosts import UnknownHosts
@@ -118,7 +117,7 @@ def make_download(
         remuxer=remuxer or FakeRemuxer(),
     )
     index = StoredFileIndex(storage, context)
-    files = FileProvider(fetcher, index, FileAdopter(storage, verifier))
+    files = FileProvider(fetcher, index, storage, verifier)
     return Download(
         files,
         index,

@@ -9,11 +9,10 @@ import msgspec
 import pytest
 
 from agents.access.egress import open_fetchers
-from agents.download.agent import STORAGE_ATTEMPTS_MAX
+from agents.download.agent import STORAGE_ATTEMPTS_MAX, background_task
 from agents.download.agent import stage as download_stage
-from agents.download.bounded_gather import background_task
 from agents.download.file_index import SWEEP_SECONDS, TABLE, StoredFilesRow
-from agents.download.storage_guard import StorageGuard
+from agents.download.storage_guard import STORAGE_ERROR_CODES, StorageGuard
 from agents.media.prober import MediaProber
 from agents.network.bandwidth import BandwidthLimiter
 from agents.network.download import Fetched, FetchLimits, OnBytes
@@ -22,10 +21,8 @@ from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt
 from schemas.codec import decode, encode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
-from schemas.failure import Failure
+from schemas.events import Failure, Progress, SelectedVideo
 from schemas.files import StoredFile
-from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired
 from schemas.signals import (
@@ -672,9 +669,22 @@ async def test_repeated_storage_failures_of_one_event_are_a_failure(
     assert len(harness.fetcher.limits) == STORAGE_ATTEMPTS_MAX
 
 
-async def test_other_failures_do_not_pause_consumption(harness: DownloadHarness) -> None:
-    harness.fetcher.then = raising(ErrorCode.NETWORK_CONNECTION)
+@pytest.mark.parametrize("code", sorted(set(ErrorCode) - STORAGE_ERROR_CODES))
+async def test_other_failures_do_not_pause_consumption(
+    harness: DownloadHarness, code: ErrorCode
+) -> None:
+    harness.fetcher.then = raising(code)
     await harness.run(selected())
+    assert not harness.context.intake.paused
+
+
+async def test_bugs_do_not_pause_consumption(harness: DownloadHarness) -> None:
+    async def fail() -> None:
+        raise KeyError
+
+    harness.fetcher.then = fail
+    with pytest.raises(KeyError):
+        await harness.run(selected())
     assert not harness.context.intake.paused
 
 

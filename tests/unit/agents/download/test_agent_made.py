@@ -16,17 +16,16 @@ import pytest
 
 from agents.download.agent import Download
 from agents.download.file_index import TABLE, StoredFilesRow
-from agents.media.facts import MediaFacts, Unreadable
 from agents.media.prober import Probe, open_prober
+from agents.media.protocol import MediaFacts, Unreadable
 from agents.media.remuxer import Remux, open_remuxer
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.codec import decode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
+from schemas.events import Progress, SelectedVideo
 from schemas.files import StoredFile
-from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Completed
 from schemas.video import MediaSource, SelectedSource, VideoFormat

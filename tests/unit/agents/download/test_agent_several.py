@@ -14,16 +14,15 @@ import pytest
 
 from agents.download.agent import FILE_CONCURRENCY
 from agents.download.file_index import TABLE, StoredFilesRow
-from agents.media.facts import MediaFacts, Unreadable
+from agents.media.protocol import MediaFacts, Unreadable
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt
 from schemas.codec import decode, encode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
+from schemas.events import Progress, SelectedVideo
 from schemas.files import StoredFile
-from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired
 from schemas.signals import BREAKER, BreakerState, CancelSignal, RefreshSignal

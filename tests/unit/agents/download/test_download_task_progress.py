@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.download.download_task import REPORT_SECONDS, ProgressMeter
-from schemas.progress import Progress
+from schemas.events import Progress
 from schemas.video import VideoFormat
 from tests.unit.agents.builders import FORMAT, Clock
 

@@ -8,9 +8,15 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from agents.download import retention
-from agents.download.retention import FILES_MAX, PROTECTED_SECONDS, Retention
+from agents.download.retention import (
+    FILES_MAX,
+    PROTECTED_SECONDS,
+    Retention,
+    record_requester,
+    requester_id,
+    requesters_by_post,
+)
 from agents.storage import LocalStorage, PublishedFile, Storage
-from agents.storage.requesters import record_requester, requester_id, requesters_by_post
 from schemas.errors import ClipmillError, ErrorCode
 from streams.observability.metrics import FILES_REMOVED, FILES_REMOVED_BYTES, STORED_FILES
 from streams.settings import RetentionLimits, RetentionSettings

@@ -12,19 +12,17 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from msgspec.structs import replace
 
-from agents.download.extra_time import SPARE_SECONDS
 from agents.download.file_index import TABLE
-from agents.download.sidecars import THUMBNAIL_BYTES_MAX
+from agents.download.sidecars import SPARE_SECONDS, THUMBNAIL_BYTES_MAX
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
+from schemas.events import Progress, SelectedVideo
 from schemas.files import Sidecar, StoredFile
 from schemas.path_template import parse_template
-from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Completed
 from schemas.subtitles import SubtitleSource

@@ -11,11 +11,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from msgspec.structs import replace
 
-from agents.download import extra_time as module
-from agents.download.bounded_gather import background_task
+from agents.download import sidecars
+from agents.download.agent import background_task
 from agents.download.file_index import TABLE
 from agents.download.storage_guard import StorageGuard
-from agents.download.subtitle_job import BYTES_MAX, FAILURES_MAX
+from agents.download.subtitles import BYTES_MAX, FAILURES_MAX
 from agents.network.answers import too_large
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.network.resource import ByteRange, FetchedResource, Write
@@ -310,7 +310,7 @@ async def test_missing_files_do_not_end_the_others(harness: Harness) -> None:
 async def test_slow_subtitles_do_not_expire_the_request(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SPARE_SECONDS", 0.5)
+    monkeypatch.setattr(sidecars, "SPARE_SECONDS", 0.5)
     harness.fetcher.seconds = 30.0
     made = event(track("en"))
     deadline = datetime.now(UTC) + timedelta(seconds=0.7)

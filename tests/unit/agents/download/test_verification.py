@@ -6,7 +6,7 @@ import pytest
 
 from agents.download.verification import FileVerifier, stored_file
 from agents.media.client import ProcessUnavailableError
-from agents.media.facts import Answer, MediaFacts, Unreadable, Unsupported
+from agents.media.protocol import Answer, MediaFacts, Unreadable, Unsupported
 from agents.network.download import Fetched
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MediaSource, VideoFormat

@@ -11,10 +11,10 @@ from aiokafka.structs import RecordMetadata
 
 from agents.accounts.cookie_files import CookieFiles
 from agents.accounts.interface import LoginSettings
+from agents.caching.metadata import UploadDates
 from agents.caching.negative import CACHED_SINCE, NegativeCache
 from agents.caching.row_codec import unpack
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
-from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import VideoInfoCache
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction.agent import NAME

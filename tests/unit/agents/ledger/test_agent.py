@@ -12,11 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from agents.ledger import batches
 from agents.ledger.agent import LATE_SECONDS, SWEEP_SECONDS, Ledger
 from agents.ledger.agent import stage as ledger_stage
-from agents.ledger.batch_records import introduce_batch
 from agents.ledger.batch_state import Batch, batch_of_job
 from agents.ledger.batches import Batches
 from agents.ledger.bug_report import BUG_RESULT_TTL_SECONDS, on_bug
-from agents.ledger.events import TABLE
+from agents.ledger.events import TABLE, introduce_batch
 from agents.ledger.request_state import Decided, Open, read_row, snapshot_of
 from agents.pipeline.events import audit, propose_result, user_command
 from agents.pipeline.request_parsing import jobs_of, read_request

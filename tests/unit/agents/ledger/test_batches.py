@@ -13,9 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import agents.ledger.batches as module
 from agents.ledger import batches
 from agents.ledger.agent import Ledger
-from agents.ledger.batch_records import expire_batch
 from agents.ledger.batch_state import Batch
-from agents.ledger.batches import Batches
+from agents.ledger.batches import Batches, expire_batch
 from agents.ledger.bug_report import on_bug
 from agents.ledger.events import TABLE
 from agents.pipeline.events import audit, propose_result, user_command

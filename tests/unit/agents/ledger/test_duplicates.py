@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from agents.commands.command_parsing import reject
+from agents.commands.agent import reject
 from agents.ledger.events import TABLE
 from agents.pipeline.events import audit, propose_result, user_command
 from agents.pipeline.results import completed, error_result

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.media.checking import TOLERATED_SECONDS, check, find_mismatch
-from agents.media.facts import MediaFacts
+from agents.media.protocol import MediaFacts
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoFormat
 

@@ -1,7 +1,7 @@
 import pytest
 
 from agents.media.containers import extension_of
-from agents.media.facts import MediaFacts
+from agents.media.protocol import MediaFacts
 from schemas.video import CONTAINERS
 
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from agents.media.client import START_BACKOFF_SECONDS, ProcessUnavailableError
-from agents.media.facts import MediaFacts, Unreadable
 from agents.media.prober import MEMORY_BYTES, PROBE_SECONDS, MediaProber, open_prober
+from agents.media.protocol import MediaFacts, Unreadable
 from tests.unit.agents.media.files import (
     CONCAT,
     PICTURE,
@@ -31,7 +31,7 @@ from tests.unit.agents.media.files import (
 
 STARTED = """
 import socket, sys, os, time
-from agents.media.facts import PROBE, MediaFacts, Ready, pack
+from agents.media.protocol import PROBE, MediaFacts, Ready, pack
 connection = socket.socket(fileno=int(sys.argv[1]))
 connection.sendall(pack(Ready()))
 while True:

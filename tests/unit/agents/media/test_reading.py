@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.media.checking import find_mismatch
-from agents.media.facts import MediaFacts, Unreadable
+from agents.media.protocol import MediaFacts, Unreadable
 from agents.media.reading import open_input, read_facts
 from schemas.video import VideoFormat
 from tests.standin.media_encoding import encoded

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.media import reading
-from agents.media.bounded_target import BoundedTarget, TooLargeError
 from agents.media.copying import SLACK_BYTES
-from agents.media.facts import (
+from agents.media.file_objects import BoundedTarget, TooLargeError
+from agents.media.prober import MEMORY_BYTES
+from agents.media.protocol import (
     FILES_MAX,
     MUXERS,
     MediaFacts,
@@ -26,7 +27,6 @@ from agents.media.facts import (
     Unreadable,
     Unsupported,
 )
-from agents.media.prober import MEMORY_BYTES
 from agents.media.reading import read_facts
 from agents.media.remuxer import MediaRemuxer, open_remuxer
 from agents.media.remuxing import extract_audio, mux
@@ -335,3 +335,55 @@ def test_disk_error_is_reported_by_errno() -> None:
 
     answer = extract_audio(io.BytesIO(MOVIE), Full())
     assert answer == NotWritten(number=28)
+
+
+# Tags
+
+TAGS = {
+    "title": "a clip \U0001f600",
+    "artist": "User",
+    "date": "2026-11-30",
+    "comment": "https://www.tiktok.com/@user/video/7",
+}
+TAGGED_MOVIES = {
+    "mp4": Marked(),
+    "B-frames": Marked(late=2),
+    "no edit list": Marked(late=2, flags=NO_EDIT_LIST),
+    "fragments": Marked(late=2, flags=FRAGMENTS),
+    "h265": Marked(video="h265", late=2, rate=60),
+    "audio that starts later": Marked(sound_at=1.0),
+    "without sound": Marked(audio=""),
+}
+
+
+def tags_in(path: Path) -> dict[str, str]:
+    with av.open(str(path)) as container:
+        return {name: text for name, text in container.metadata.items() if name in TAGS}
+
+
+@pytest.mark.parametrize("name", TAGGED_MOVIES)
+async def test_video_gets_its_tags_and_stays_unchanged(
+    name: str, remuxer: MediaRemuxer, tmp_path: Path
+) -> None:
+    source, target = write(tmp_path, body(TAGGED_MOVIES[name])), tmp_path / "out"
+    assert await remuxer.tag(source, target, TAGS) == "mp4"
+    assert tags_in(target) == TAGS
+    assert packets(target, "video") == packets(source, "video")
+    assert flashes(target) == pytest.approx(flashes(source), abs=SYNC_SECONDS)
+    if TAGGED_MOVIES[name].audio:
+        assert packets(target, "audio") == packets(source, "audio")
+        assert beeps(target) == pytest.approx(beeps(source), abs=SYNC_SECONDS)
+    assert boxes(target).index(b"moov") < boxes(target).index(b"mdat")
+
+
+async def test_longest_tags_fit_into_the_task(remuxer: MediaRemuxer, tmp_path: Path) -> None:
+    source, target = write(tmp_path, body(Marked())), tmp_path / "out"
+    longest = dict.fromkeys(TAGS, "\U0001f600" * 1_024)
+    assert await remuxer.tag(source, target, longest) == "mp4"
+    assert tags_in(target) == longest
+
+
+async def test_file_that_is_no_media_is_refused(remuxer: MediaRemuxer, tmp_path: Path) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await remuxer.tag(write(tmp_path, b"no media" * 100), tmp_path / "out", TAGS)
+    assert caught.value.code is ErrorCode.CONTENT_DAMAGED

@@ -1,4 +1,5 @@
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from agents.monitor.agent import (
     on_bug,
     rate_rules_of,
     rules_of,
+    steady_clock,
 )
 from agents.monitor.agent import stage as monitor_stage
 from agents.monitor.breakers import IDLE_SECONDS, TABLE, MonitoredBreakers, describe
@@ -779,3 +781,14 @@ async def test_cut_and_full_recovery_are_logged_once_each(caplog: pytest.LogCapt
         "tiktok:extract:a is limited to 5 instead of 10 requests per second: rate_limit.api",
         "tiktok:extract:a is restored to 10 requests per second",
     ]
+
+
+@pytest.mark.parametrize("jump", [-7_200.0, 3_000.0])
+def test_wall_clock_jump_does_not_change_the_steady_clock(
+    jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = steady_clock()
+    wall = time.time()
+    assert clock() == pytest.approx(wall, abs=5)
+    monkeypatch.setattr(time, "time", lambda: wall + jump)
+    assert clock() == pytest.approx(wall, abs=5)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.commands.command_parsing import read_command, reject
+from agents.commands.agent import read_command, reject
 from agents.pipeline.request_parsing import recover_identity
 from schemas.errors import ClipmillError
 from schemas.request import Options, Request

@@ -19,9 +19,8 @@ from agents.pipeline.results import expired
 from schemas.audit import AuditRecord
 from schemas.commands import Cancel, Retry
 from schemas.errors import ErrorCode
-from schemas.events import PendingLink, ValidatedListing
+from schemas.events import PendingLink, Progress, ValidatedListing
 from schemas.listing import ListingRef
-from schemas.progress import Progress
 from streams.envelope import open_envelope
 from streams.topics import AUDIT, ERRORS, PROGRESS, RESULTS
 from tests.unit.agents.builders import (

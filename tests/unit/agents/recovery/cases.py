@@ -7,7 +7,7 @@ import msgspec
 
 from agents.recovery.decisions import RecoveryOptions
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.job import Attempt, Parking
 from schemas.request import Options
 from schemas.signals import BreakerState

@@ -8,15 +8,14 @@ import pytest
 from agents.pipeline.events import DUE, EVENT_TOPICS, TARGET, Event
 from agents.recovery.agent import ATTEMPT_LABELS, STEPS, Recovery, on_bug
 from agents.recovery.agent import stage as recovery_stage
-from agents.recovery.decisions import Decision, Fail, Park, Retry
+from agents.recovery.decisions import Backoff, Decision, Fail, Park
 from agents.recovery.error_handlers import ErrorHandlers
 from agents.recovery.media_hosts import MediaHostRecorder
 from agents.recovery.retry_policy import POLICIES
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.errors import ErrorCode
-from schemas.events import PendingLink, SelectedVideo, ValidatedVideo
-from schemas.failure import FailedRecord, Failure
+from schemas.events import FailedRecord, Failure, PendingLink, SelectedVideo, ValidatedVideo
 from schemas.job import Attempt, Parking
 from schemas.results import Cancelled, Expired, Failed, Rejected
 from schemas.signals import BreakerState
@@ -138,7 +137,7 @@ def retry_count(step: str, attempt: str) -> float:
 async def test_retry_is_counted_under_its_attempt_number(
     before: tuple[Attempt, ...], label: str
 ) -> None:
-    handler = FixedHandler(Retry(due=NOW + timedelta(seconds=20)))
+    handler = FixedHandler(Backoff(due=NOW + timedelta(seconds=20)))
     failure = make_failure(ErrorCode.NETWORK_DNS, validated(attempts=before))
     count = retry_count("extraction", label)
     await effects_of(failure, handlers=ErrorHandlers({"mine": handler}))
@@ -150,7 +149,7 @@ async def test_retry_is_counted_under_its_attempt_number(
     [
         (Park(due=NOW + timedelta(seconds=20), code=ErrorCode.NETWORK_DNS), "extraction"),
         (Fail(), "extraction"),
-        (Retry(due=NOW + timedelta(seconds=20)), "a step of another's record"),
+        (Backoff(due=NOW + timedelta(seconds=20)), "a step of another's record"),
     ],
 )
 async def test_other_decisions_are_not_counted_as_retries(decision: Decision, step: str) -> None:
@@ -468,7 +467,7 @@ class FixedHandler:
 
 
 async def test_installed_error_handler_decides_first() -> None:
-    handlers = ErrorHandlers({"mine": FixedHandler(Retry(due=NOW + timedelta(seconds=20)))})
+    handlers = ErrorHandlers({"mine": FixedHandler(Backoff(due=NOW + timedelta(seconds=20)))})
     sent = delayed_record(
         await effects_of(make_failure(ErrorCode.CONTENT_PRIVATE), handlers=handlers)
     )
@@ -477,7 +476,7 @@ async def test_installed_error_handler_decides_first() -> None:
 
 async def test_handler_decision_is_bounded_by_the_deadline() -> None:
     deadline = NOW + timedelta(seconds=9)
-    handlers = ErrorHandlers({"mine": FixedHandler(Retry(due=NOW + timedelta(days=99)))})
+    handlers = ErrorHandlers({"mine": FixedHandler(Backoff(due=NOW + timedelta(days=99)))})
     failure = make_failure(ErrorCode.CONTENT_PRIVATE, validated(deadline=deadline))
     sent = delayed_record(await effects_of(failure, handlers=handlers))
     assert header(sent, DUE) == f"{deadline.timestamp():.3f}"

@@ -5,7 +5,7 @@ import pytest
 
 from agents.recovery.agent import dead_letter_of, platform_of
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from streams.deadletters.headers import DeadLetterHeaders, split_headers
 from streams.topics import DEADLETTERS
 from tests.unit.agents.builders import (

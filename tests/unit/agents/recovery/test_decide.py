@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 
 from agents.recovery.decide import decide
 from agents.recovery.decisions import (
+    Backoff,
     Change,
     DeadLetter,
     Decision,
     Fail,
     Park,
     RecoveryOptions,
-    Retry,
 )
 from agents.recovery.retry_policy import HOUR, POLICIES, RetryPolicy
 from agents.resilience.breaker_rules import FAILURES
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.request import Options
 from schemas.signals import BreakerState
 from tests.unit.agents.builders import WRITTEN_AT
@@ -64,7 +64,7 @@ def decision_for(
 
 
 def wait_seconds(decision: Decision, now: datetime = NOW) -> float:
-    assert isinstance(decision, Retry | Park | Change)
+    assert isinstance(decision, Backoff | Park | Change)
     return (decision.due - now).total_seconds()
 
 
@@ -72,8 +72,8 @@ def park_decision(seconds: float, code: ErrorCode) -> Park:
     return Park(due=NOW + timedelta(seconds=seconds), code=code)
 
 
-def retry_decision(seconds: float) -> Retry:
-    return Retry(due=NOW + timedelta(seconds=seconds))
+def backoff_decision(seconds: float) -> Backoff:
+    return Backoff(due=NOW + timedelta(seconds=seconds))
 
 
 def checked_change(
@@ -98,7 +98,7 @@ WAITS = [
 def test_each_attempt_has_its_backoff(code: ErrorCode, before: int, wait: float) -> None:
     assert decision_for(
         extraction_failure(code, attempts=counted_attempts(code, before))
-    ) == retry_decision(wait)
+    ) == backoff_decision(wait)
 
 
 @pytest.mark.parametrize("code", OTHER_CODES)
@@ -113,15 +113,15 @@ def test_failure_after_the_last_wait_is_final(code: ErrorCode) -> None:
 
 def test_attempts_of_other_codes_and_steps_do_not_count() -> None:
     other_attempts = counted_attempts(TIMEOUT, 4, step="download") + counted_attempts(DNS, 4)
-    assert decision_for(extraction_failure(TIMEOUT, attempts=other_attempts)) == retry_decision(5)
+    assert decision_for(extraction_failure(TIMEOUT, attempts=other_attempts)) == backoff_decision(5)
     assert decision_for(
         extraction_failure(TIMEOUT, attempts=changed_attempts(TIMEOUT, 3))
-    ) == retry_decision(5)
+    ) == backoff_decision(5)
 
 
 @pytest.mark.parametrize(("uniform", "wait"), [(0.0, 5.0), (0.5, 5.5), (1.0, 6.0)])
 def test_jitter_only_lengthens_waits(uniform: float, wait: float) -> None:
-    assert decision_for(extraction_failure(DNS), jitter=0.2, uniform=uniform) == retry_decision(
+    assert decision_for(extraction_failure(DNS), jitter=0.2, uniform=uniform) == backoff_decision(
         wait
     )
 
@@ -130,11 +130,11 @@ def test_jitter_only_lengthens_waits(uniform: float, wait: float) -> None:
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 7.0, 77.0, 7_200.0])
 def test_retry_after_is_honoured_exactly(code: ErrorCode, seconds: float) -> None:
     failure = extraction_failure(code, retry_after_seconds=seconds)
-    assert decision_for(failure, uniform=1.0) == retry_decision(seconds)
+    assert decision_for(failure, uniform=1.0) == backoff_decision(seconds)
 
 
 def test_negative_retry_after_is_zero() -> None:
-    assert decision_for(extraction_failure(API, retry_after_seconds=-10)) == retry_decision(0)
+    assert decision_for(extraction_failure(API, retry_after_seconds=-10)) == backoff_decision(0)
 
 
 @pytest.mark.parametrize("seconds", [1e9, 1e18, 1e300])
@@ -153,7 +153,7 @@ def test_policies_are_configurable() -> None:
     policies = {DNS: RetryPolicy(waits=(1, 2))}
     assert decision_for(
         extraction_failure(DNS, attempts=counted_attempts(DNS, 1)), policies=policies
-    ) == retry_decision(2)
+    ) == backoff_decision(2)
 
 
 # Outages
@@ -322,13 +322,13 @@ def test_failure_behind_an_open_breaker_counts_no_attempt(code: ErrorCode, state
 
 @pytest.mark.parametrize("code", sorted(set(RETRIED_CODES) - FAILURES))
 def test_failure_that_breakers_do_not_count_is_retried(code: ErrorCode) -> None:
-    assert decision_for(extraction_failure(code), breaker=breaker("open", 42)) == retry_decision(
+    assert decision_for(extraction_failure(code), breaker=breaker("open", 42)) == backoff_decision(
         POLICIES[code].waits[0]
     )
 
 
 def test_failure_with_a_closed_breaker_is_retried() -> None:
-    assert decision_for(extraction_failure(DNS), breaker=breaker("closed")) == retry_decision(5)
+    assert decision_for(extraction_failure(DNS), breaker=breaker("closed")) == backoff_decision(5)
 
 
 def test_wait_is_no_longer_than_the_remaining_open_time() -> None:
@@ -355,12 +355,12 @@ def test_retries_wait_for_the_retry_budget(budget: float, uniform: float, wait: 
     state = breaker("closed", budget=budget)
     assert decision_for(
         extraction_failure(DNS), breaker=state, uniform=uniform, jitter=0
-    ) == retry_decision(wait)
+    ) == backoff_decision(wait)
 
 
 def test_retry_budget_beyond_the_total_time_allows_a_last_retry() -> None:
     state = breaker("closed", budget=2 * DAY.total_seconds())
-    assert decision_for(extraction_failure(DNS), breaker=state) == Retry(due=WRITTEN_AT + DAY)
+    assert decision_for(extraction_failure(DNS), breaker=state) == Backoff(due=WRITTEN_AT + DAY)
 
 
 # Changes
@@ -381,9 +381,9 @@ def test_another_egress_is_used_at_once(code: ErrorCode) -> None:
 def test_rate_limit_without_another_egress_backs_off(code: ErrorCode, wait: float) -> None:
     assert decision_for(
         extraction_failure(code), available=recovery_options("a")
-    ) == retry_decision(wait)
+    ) == backoff_decision(wait)
     moved = extraction_failure(code, attempts=changed_attempts(code, 1), avoid_egress=("b",))
-    assert decision_for(moved, available=recovery_options("a", "b")) == retry_decision(wait)
+    assert decision_for(moved, available=recovery_options("a", "b")) == backoff_decision(wait)
 
 
 @pytest.mark.parametrize(("before", "changes"), [(4, True), (5, False), (6, False)])
@@ -412,14 +412,14 @@ def test_account_changes_are_bounded(code: ErrorCode, before: int, changes: bool
     if changes:
         checked_change(decision, "other_account", counted=False)
     else:
-        assert decision == (retry_decision(600) if code is LIMITED else Fail())
+        assert decision == (backoff_decision(600) if code is LIMITED else Fail())
 
 
 def test_limited_account_without_another_backs_off() -> None:
     failure = extraction_failure(LIMITED, authenticate=True, account="main")
     assert decision_for(
         failure, available=recovery_options("b", accounts=("main",))
-    ) == retry_decision(600)
+    ) == backoff_decision(600)
     spent = extraction_failure(
         LIMITED, authenticate=True, account="main", attempts=counted_attempts(LIMITED, 1)
     )
@@ -484,13 +484,13 @@ def test_second_download_timeout_lowers_the_quality(before: int, wait: float) ->
 def test_first_timeout_or_no_smaller_format_retries_unchanged() -> None:
     assert decision_for(
         download_failure(TIMEOUT), available=recovery_options(formats=FORMATS)
-    ) == retry_decision(5)
+    ) == backoff_decision(5)
     again = download_failure(TIMEOUT, attempts=counted_attempts(TIMEOUT, 1, "download"))
-    assert decision_for(again, available=recovery_options(formats=FORMATS[:1])) == retry_decision(
+    assert decision_for(again, available=recovery_options(formats=FORMATS[:1])) == backoff_decision(
         30
     )
     other = download_failure(DNS, attempts=counted_attempts(DNS, 1, "download"))
-    assert decision_for(other, available=recovery_options(formats=FORMATS)) == retry_decision(30)
+    assert decision_for(other, available=recovery_options(formats=FORMATS)) == backoff_decision(30)
 
 
 def test_lower_quality_waits_for_the_retry_budget() -> None:
@@ -555,7 +555,7 @@ def test_decision_is_deterministic_and_within_bounds(
     bounds: dict[str, Any] = {"now": now, "total": total, "jitter": jitter, "uniform": uniform}
     decision = decision_for(failure, **bounds, **context)
     assert decision == decision_for(failure, **bounds, **context)
-    if isinstance(decision, Retry | Park | Change):
+    if isinstance(decision, Backoff | Park | Change):
         assert now <= decision.due <= WRITTEN_AT + total
         assert permitted or isinstance(decision, Park)
     else:
@@ -571,9 +571,9 @@ def test_waits_never_get_shorter(code: ErrorCode, before: int, uniform: float) -
     second = decision_for(
         extraction_failure(code, attempts=counted_attempts(code, before + 1)), uniform=uniform
     )
-    if isinstance(first, Retry) and isinstance(second, Retry):
+    if isinstance(first, Backoff) and isinstance(second, Backoff):
         assert first.due <= second.due
-    assert isinstance(first, Retry) or not isinstance(second, Retry)
+    assert isinstance(first, Backoff) or not isinstance(second, Backoff)
 
 
 @given(received=st.datetimes(timezones=st.just(WRITTEN_AT.tzinfo)), code=st.sampled_from(ErrorCode))

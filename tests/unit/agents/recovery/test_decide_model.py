@@ -12,18 +12,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agents.recovery.decide import decide
 from agents.recovery.decisions import (
+    Backoff,
     Change,
     DeadLetter,
     Decision,
     Fail,
     Park,
     RecoveryOptions,
-    Retry,
     job_after,
 )
 from agents.recovery.retry_policy import POLICIES
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.job import Job
 from schemas.request import Options
 from schemas.signals import BreakerState
@@ -126,7 +126,7 @@ class JobMachine(RuleBasedStateMachine):
         assert decision == again, "the same failure, the same decision"
         after = job_after(failure, decision, self.now)
         match decision:
-            case Retry() | Park() | Change():
+            case Backoff() | Park() | Change():
                 self._check_due(decision.due)
                 self._check_progress(decision, after)
                 self.job, self.now = after, decision.due

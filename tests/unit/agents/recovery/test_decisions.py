@@ -3,13 +3,13 @@ from datetime import timedelta
 import pytest
 
 from agents.recovery.decisions import (
+    Backoff,
     Change,
     DeadLetter,
     Decision,
     Fail,
     JobPatch,
     Park,
-    Retry,
     job_after,
     strategy_of,
     with_bounded_due,
@@ -43,9 +43,9 @@ def attempt(strategy: Strategy, **changes: object) -> Attempt:
 @pytest.mark.parametrize(
     ("decision", "expected"),
     [
-        (Retry(due=LATER), attempt("backoff", wait_seconds=7.0)),
-        (Retry(due=NOW), attempt("backoff")),
-        (Retry(due=NOW - DAY), attempt("backoff")),
+        (Backoff(due=LATER), attempt("backoff", wait_seconds=7.0)),
+        (Backoff(due=NOW), attempt("backoff")),
+        (Backoff(due=NOW - DAY), attempt("backoff")),
         (Fail(), attempt("give_up")),
         (DeadLetter(), attempt("give_up")),
     ],
@@ -98,7 +98,7 @@ def test_not_permitted_failure_is_no_attempt() -> None:
 @pytest.mark.parametrize(
     ("decision", "strategy"),
     [
-        (Retry(due=NOW), "backoff"),
+        (Backoff(due=NOW), "backoff"),
         (Park(due=NOW, code=DNS), "wait"),
         (CHANGE, "lower_quality"),
         (Fail(), "give_up"),
@@ -114,9 +114,9 @@ def test_every_decision_has_a_strategy_name(decision: Decision, strategy: Strate
 )
 def test_handler_decision_is_bounded_by_the_deadline(seconds: float, expected: float) -> None:
     failure = extraction_failure(DNS, deadline=NOW + timedelta(seconds=30))
-    decision = Retry(due=NOW + timedelta(seconds=seconds))
+    decision = Backoff(due=NOW + timedelta(seconds=seconds))
     bounded = with_bounded_due(decision, failure, now=NOW, total=DAY)
-    assert bounded == Retry(due=NOW + timedelta(seconds=expected))
+    assert bounded == Backoff(due=NOW + timedelta(seconds=expected))
 
 
 def test_handler_decision_is_bounded_by_the_total_time() -> None:

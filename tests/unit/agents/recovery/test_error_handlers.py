@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from agents.recovery.decisions import Change, DeadLetter, Fail, JobPatch, Park, Retry
+from agents.recovery.decisions import Backoff, Change, DeadLetter, Fail, JobPatch, Park
 from agents.recovery.error_handlers import GROUP, TIMEOUT_SECONDS, ErrorHandler, ErrorHandlers
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from tests.unit.agents.recovery.cases import NOW, extraction_failure
 
 DNS = ErrorCode.NETWORK_DNS
-RETRY = Retry(due=NOW)
+BACKOFF = Backoff(due=NOW)
 
 
 class StubHandler:
     """Returns, or raises, ``answer``."""
 
-    def __init__(self, answer: Any = RETRY, *, able: Any = True) -> None:
+    def __init__(self, answer: Any = BACKOFF, *, able: Any = True) -> None:
         self.answer = answer
         self.able = able
 
@@ -59,7 +59,7 @@ def error_handlers(**named: ErrorHandler) -> ErrorHandlers:
 
 
 ANSWERS = [
-    RETRY,
+    BACKOFF,
     Park(due=NOW, code=DNS),
     Change(
         due=NOW,
@@ -104,14 +104,14 @@ INVALID_ANSWERS: dict[str, Any] = {
     "a cancellation": asyncio.CancelledError(),
     "a timeout of its own": TimeoutError(),
     "a string": "retry",
-    "a decision class": Retry,
-    "a subclass": type("Mine", (Retry,), {}, frozen=True)(due=NOW),
-    "no due time": Retry(due=None),  # type: ignore[arg-type]
-    "a naive datetime": Retry(due=datetime(2026, 1, 1)),  # noqa: DTZ001
+    "a decision class": Backoff,
+    "a subclass": type("Mine", (Backoff,), {}, frozen=True)(due=NOW),
+    "no due time": Backoff(due=None),  # type: ignore[arg-type]
+    "a naive datetime": Backoff(due=datetime(2026, 1, 1)),  # noqa: DTZ001
     "an unknown strategy": Change(due=NOW, strategy="pray", changes=JobPatch()),  # type: ignore[arg-type]
     "no changes": Change(due=NOW, strategy="wait", changes=None),  # type: ignore[arg-type]
     "an unknown code": Park(due=NOW, code="x"),  # type: ignore[arg-type]
-    "an unexpected field type": Retry(due=object()),  # type: ignore[arg-type]
+    "an unexpected field type": Backoff(due=object()),  # type: ignore[arg-type]
 }
 
 
@@ -131,7 +131,7 @@ async def test_handler_failing_in_can_handle_is_skipped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     chain = error_handlers(a=StubHandler(able=RuntimeError("oops")), b=StubHandler())
-    assert await chain.decide(extraction_failure(DNS)) == RETRY
+    assert await chain.decide(extraction_failure(DNS)) == BACKOFF
     assert "error handler a" in caplog.text
 
 
@@ -199,7 +199,7 @@ async def test_broken_handler_is_reported_and_others_still_load(
     assert reason in loaded.broken["bad"]
     assert broken.value in loaded.broken["bad"]
     assert "error handler bad" in caplog.text
-    assert await loaded.decide(extraction_failure(DNS)) == RETRY
+    assert await loaded.decide(extraction_failure(DNS)) == BACKOFF
 
 
 def test_no_handler_is_installed_by_default() -> None:

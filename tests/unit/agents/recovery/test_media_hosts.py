@@ -4,11 +4,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.recovery.decisions import Change, Decision, Fail, JobPatch, Park, Retry
+from agents.recovery.decisions import Backoff, Change, Decision, Fail, JobPatch, Park
 from agents.recovery.media_hosts import ATTEMPT_SECONDS, TOMBSTONES_MAX, MediaHostRecorder
 from schemas.codec import decode
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.signals import MEDIA_HOST, MediaHostWait
 from streams.media_host_waits import HOSTS_MAX, VIDEOS_MAX, MediaHostWaits
 from streams.records import Outgoing
@@ -18,7 +18,7 @@ from tests.unit.agents.builders import make_failure
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=10)
 HOST = "cdn.example"
-RETRY = Retry(due=LATER)
+BACKOFF = Backoff(due=LATER)
 
 
 class RecorderHarness:
@@ -28,7 +28,7 @@ class RecorderHarness:
         self.recorder = MediaHostRecorder(self.waits)
 
     def record(
-        self, video: str = "mine:1", decision: Decision = RETRY, **changes: Any
+        self, video: str = "mine:1", decision: Decision = BACKOFF, **changes: Any
     ) -> list[Outgoing]:
         return self.recorder.record(failure(video, **changes), "mine", decision, self.now)
 
@@ -65,11 +65,11 @@ def test_retried_video_waits_until_its_next_attempt_has_ended() -> None:
     [
         (Fail(), {}),
         (Change(due=NOW, strategy="other_format", changes=JobPatch()), {}),
-        (RETRY, {"code": ErrorCode.NETWORK_DNS}),
-        (RETRY, {"host": "10.0.0.1"}),
-        (RETRY, {"host": "a." * 5_000 + "com"}),
-        (RETRY, {"host": "\x00.example"}),
-        (RETRY, {"reason": "another page"}),
+        (BACKOFF, {"code": ErrorCode.NETWORK_DNS}),
+        (BACKOFF, {"host": "10.0.0.1"}),
+        (BACKOFF, {"host": "a." * 5_000 + "com"}),
+        (BACKOFF, {"host": "\x00.example"}),
+        (BACKOFF, {"reason": "another page"}),
     ],
     ids=["fails", "changes", "code", "address", "long", "control", "no host"],
 )

@@ -17,7 +17,7 @@ from agents.recovery.retry_policy import PAGE_READS_MAX
 from agents.recovery.strategies import QUALITIES, other_egresses, propose
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
-from schemas.failure import Failure
+from schemas.events import Failure
 from schemas.job import Attempt, PageUse, Strategy
 from schemas.request import Options
 from tests.unit.agents.builders import WRITTEN_AT, make_failure, make_job, selected

@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.resilience.adaptive_rate import (
+    LATENCY_SAMPLES,
+    WINDOW_CALLS_MAX,
+    WINDOW_SECONDS_MAX,
     AdaptiveRate,
     RateRules,
     expire_outdated,
@@ -26,7 +29,6 @@ from agents.resilience.aimd import (
     adapt,
     handles_limits,
 )
-from agents.resilience.rate_window import CALLS_MAX, LATENCY_SAMPLES, SECONDS_MAX
 from schemas.codec import decode, encode
 from schemas.errors import ErrorCode
 from tests.unit.agents.resilience.calls import (
@@ -383,9 +385,9 @@ def test_published_rate_has_two_significant_digits() -> None:
 
 def test_state_is_bounded_and_survives_serialization() -> None:
     row = after_attempts(initial_rate(), LIMIT, *steady_times(100, 5))
-    assert len(row.window) == CALLS_MAX
+    assert len(row.window) == WINDOW_CALLS_MAX
     assert decode(encode(row), AdaptiveRate) == row
-    assert expire_outdated(row, RULES, NOW + 5 + SECONDS_MAX).window == ()
+    assert expire_outdated(row, RULES, NOW + 5 + WINDOW_SECONDS_MAX).window == ()
 
 
 def test_rate_is_idle_without_attempts() -> None:

@@ -12,8 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from agents.storage.errors import FileGoneError
-from agents.storage.interface import Storage
+from agents.storage.interface import FileGoneError, Storage
 from agents.storage.local import LocalStorage
 from schemas.errors import ClipmillError, ErrorCode
 

@@ -1,3 +1,4 @@
+import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import PurePosixPath
 
@@ -5,17 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.storage.interface import RECORD_BYTES_MAX
 from agents.storage.names import FileIds
 from agents.storage.post_paths import (
     PostDetails,
     PostRecord,
+    clean_text,
     decode_record,
     encode_record,
+    escape_device,
     post_stem,
     record_name,
 )
-from agents.storage.records import RECORD_BYTES_MAX
-from schemas.path_template import PART_BYTES_MAX, PATH_BYTES_MAX, parse_template
+from schemas.path_template import PART_BYTES_MAX, PATH_BYTES_MAX, RESERVED, parse_template
 
 TEMPLATES = [
     "{author}/{date:%Y}/{date:%Y-%m-%d} {title:.80} [{platform} {id}].{format}.{ext}",
@@ -147,3 +150,71 @@ def test_malformed_record_is_none(content: bytes) -> None:
 
 def test_record_is_hidden_and_named_by_ids() -> None:
     assert str(record_name(CLIP)) == ".posts/tiktok/7000000000000000001.json"
+
+
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+WALES = "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f"
+
+CLEANED = [
+    ("a clip", "a clip"),
+    ("a/b\\c", "a\uff0fb\uff3cc"),
+    ("../../etc/passwd", "\uff0f..\uff0fetc\uff0fpasswd"),
+    ("..", "unknown"),
+    ("", "unknown"),
+    (" . . ", "unknown"),
+    ("one\r\n\ttwo\0\x1b[2J", "one two[2J"),
+    ("a: 100% #fyp?", "a\uff1a 100\uff05 \uff03fyp\uff1f"),
+    ("\u202etxt.exe\u2066 \ufeffx", "txt.exe x"),
+    ("cafe\u0301", "caf\u00e9"),
+    (f"{FAMILY} {WALES}", f"{FAMILY} {WALES}"),
+    ("\udcff\ud83d", "unknown"),
+    (
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    ),
+    ("\u2028line\u2029", "line"),
+    ("...hidden...", "hidden"),
+]
+
+
+@pytest.mark.parametrize(("text", "cleaned"), CLEANED)
+def test_text_becomes_part_of_a_file_name(text: str, cleaned: str) -> None:
+    assert clean_text(text, 80) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_max", "cleaned"),
+    [
+        ("x" * 10_000, 80, "x" * 80),
+        ("\u00e9" * 10, 5, "\u00e9\u00e9"),
+        ("\U0001f600" * 3, 7, "\U0001f600"),
+        ("ab. cd", 4, "ab"),
+        (FAMILY, 8, "\U0001f468"),
+        ("\U0001f600", 3, "unk"),
+    ],
+)
+def test_text_is_cut_by_bytes_between_characters(text: str, bytes_max: int, cleaned: str) -> None:
+    assert clean_text(text, bytes_max) == cleaned
+
+
+@given(st.text(st.characters(codec=None), max_size=300), st.integers(16, 255))
+def test_cleaned_text_is_safe_and_stable(text: str, bytes_max: int) -> None:
+    cleaned = clean_text(text, bytes_max)
+    assert 0 < len(cleaned.encode()) <= bytes_max
+    assert not set(cleaned) & {*RESERVED, "/", "\0", "\n"}
+    assert cleaned == cleaned.strip(". ")
+    assert not {unicodedata.category(each) for each in cleaned} & {"Cc", "Cs", "Zl", "Zp"}
+    assert unicodedata.bidirectional(cleaned[0]) not in {"RLO", "LRO", "RLE", "LRE", "RLI", "LRI"}
+    assert clean_text(cleaned, bytes_max) == cleaned
+
+
+@pytest.mark.parametrize(
+    "name", ["CON", "nul.tar.gz", "Com1.mp4", "aux .x", "LPT\u00b2.x", "CONIN$"]
+)
+def test_name_of_a_device_is_escaped(name: str) -> None:
+    assert escape_device(name) == f"~{name}"
+
+
+@pytest.mark.parametrize("name", ["CONSOLE", "x.CON", "COM", "COM10", "~CON"])
+def test_other_name_stays(name: str) -> None:
+    assert escape_device(name) == name

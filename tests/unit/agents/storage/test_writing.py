@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.storage import writing
-from agents.storage.errors import FileGoneError
+from agents.storage.interface import FileGoneError
 from agents.storage.writing import BATCH_BYTES, digest_of, open_hashing_file
 from schemas.errors import ClipmillError, ErrorCode
 

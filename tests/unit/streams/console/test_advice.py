@@ -1,21 +1,13 @@
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from schemas.codec import encode
 from schemas.error_catalog import MESSAGES
 from schemas.errors import ErrorCode
-from schemas.signals import BREAKER, INTAKE, BreakerState, IntakeSignal
-from streams.cluster.shared_state import SharedState
 from streams.console.advice import RETRY_ADVICE, RetryAdvice, advice_of, commands_of
 from streams.console.commands import parse_options
 from streams.console.forms import option_values
-from streams.console.waits import waiting_reasons
-from streams.history.changes import Event
 from tests.unit.streams.console.rows import row_with
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def test_every_recovery_option_of_the_catalogue_has_a_retry() -> None:
@@ -84,49 +76,3 @@ def test_commands_are_those_that_apply_to_the_state(
     fields: dict[str, Any], commands: tuple[str, ...]
 ) -> None:
     assert commands_of(row_with(**fields)) == commands
-
-
-OUTSIDE = "The cause of network.timeout is outside of the request: the wait uses up no attempt."
-ENDPOINT = "tiktok:extract:direct"
-PARKED = Event(
-    at=1.0,
-    step="recovery",
-    transition="parked",
-    detail={"code": "network.timeout", "endpoint": ENDPOINT},
-)
-
-
-def shared_state() -> SharedState:
-    state = SharedState()
-    breaker = BreakerState(
-        platform="tiktok", operation="extract", egress="direct", state="half_open", since=NOW
-    )
-    state.put(f"{BREAKER}{ENDPOINT}", encode(breaker))
-    paused = IntakeSignal(paused=True, reason="dead letters", by="download", at=NOW)
-    state.put(f"{INTAKE}download", encode(paused))
-    return state
-
-
-@pytest.mark.parametrize(
-    ("fields", "reasons"),
-    [
-        ({"is_final": True}, []),
-        (
-            {"state": "parked", "step": "extraction", "due": 9.0},
-            [
-                OUTSIDE,
-                f"The circuit breaker {ENDPOINT} is half open since 2026-01-02 03:04:05 UTC.",
-            ],
-        ),
-        (
-            {"state": "selected", "step": "selection"},
-            [
-                "It is in the queue of the stage download, or processed there.",
-                "The stage download is paused: dead letters",
-            ],
-        ),
-    ],
-)
-def test_wait_has_its_reasons(fields: dict[str, Any], reasons: list[str]) -> None:
-    row = row_with(**{"is_final": False, **fields})
-    assert waiting_reasons(row, [PARKED], shared_state()) == reasons

@@ -18,9 +18,9 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from streams.console.api.openapi import DECLARED, openapi
-from streams.console.api.operations import Operation
-from streams.console.api.responses import ROOT
+from streams.console.handlers import OPERATIONS
+from streams.console.openapi import openapi
+from streams.console.routes import ROOT, Operation
 from streams.console.server import LINE_BYTES_MAX
 from tests.unit.streams.console.consoles import TOKEN
 from tests.unit.streams.console.raw_calls import raw_console
@@ -38,12 +38,10 @@ each member is rejected on its own, by its result."""
 EXAMPLES = 40
 """Calls of an operation in each mode."""
 
-OPERATIONS = [
-    each for module in DECLARED for each in module if each.content_type == "application/json"
-]
+JSON_OPERATIONS = [each for each in OPERATIONS if each.content_type == "application/json"]
 """All but streams, which do not end."""
 
-SCHEMA = schemathesis.openapi.from_dict(openapi())
+SCHEMA = schemathesis.openapi.from_dict(openapi(OPERATIONS))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +67,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 CASES = [
     pytest.param(each, mode, id=f"{each.name}-{mode.value}")
-    for each in OPERATIONS
+    for each in JSON_OPERATIONS
     for mode in GenerationMode
     # Any text is valid in a path, so there is nothing to get wrong.
     if mode is GenerationMode.POSITIVE

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.console import bodies
+from streams.console import http_messages
 from tests.unit.streams.console.consoles import TOKEN
 from tests.unit.streams.console.hostile_calls import FORM, LOGIN_CALLS, OPEN_CALLS, OWN, Case
 from tests.unit.streams.console.raw_calls import RawConsole, call, raw_console
@@ -52,7 +52,7 @@ async def test_body_that_ends_early_publishes_nothing(
 async def test_slow_body_is_given_up(
     tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(http_messages, "BODY_SECONDS", 0.1)
     kind = "text/plain" if target.startswith("/api") else FORM
     sent = call(target, "POST", b"x", Content_Length="500", Content_Type=kind, Sec_Fetch_Site=OWN)
     async with raw_console(tmp_path) as console:

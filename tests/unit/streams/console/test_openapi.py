@@ -7,16 +7,15 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from streams.console.api.openapi import DECLARED, openapi
-from streams.console.api.operations import Operation
-from streams.console.api.responses import ROOT
+from streams.console.handlers import OPERATIONS
 from streams.console.jobs.store import JobStore
+from streams.console.openapi import openapi
+from streams.console.routes import ROOT, Operation
 from streams.console.server import build_console
 from streams.history.store import HistoryStore
 from tests.unit.streams.console.consoles import CHANGES, TOKEN, running_console, services
 
-DOCUMENT = openapi()
-OPERATIONS = [each for module in DECLARED for each in module]
+DOCUMENT = openapi(OPERATIONS)
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.codec import encode
 from schemas.commands import Cancel, Retry
-from streams.console.pages.submit import find_links
+from streams.console.handlers.submission import find_links
 from tests.unit.streams.console.consoles import CHANGES, HOSTILE, running_console
 
 

@@ -13,8 +13,13 @@ from schemas.signals import INTAKE, IntakeSignal
 from streams.cluster.connection import NoBrokerError
 from streams.cluster.inspection import ClusterState, GroupMember, GroupState
 from streams.cluster.shared_state import SharedState
-from streams.console.pipeline import CACHE_SECONDS, Pipeline
-from streams.console.pipeline_view import PipelineView, StageGroup, pipeline_view
+from streams.console.pipeline import (
+    CACHE_SECONDS,
+    Pipeline,
+    PipelineView,
+    StageGroup,
+    pipeline_view,
+)
 from streams.settings import KafkaSettings
 from streams.stage import load_stages
 from tests.unit.streams.console.consoles import read_idle_cluster, running_console

@@ -6,39 +6,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.console.queries import (
+    FILTERS,
     LIMIT,
     LIMIT_MAX,
     VALUE_CHARACTERS_MAX,
+    Page,
     QueryError,
     format_cursor,
     parse_cursor,
+    parse_filter,
     parse_page,
 )
 from streams.history.rows import Cursor, RequestFilter
 from tests.unit.streams.console.rows import row_with
 
 
+def page_of(parameters: dict[str, str]) -> Page[RequestFilter]:
+    return parse_page(parameters, FILTERS, parse_filter)
+
+
 def test_query_without_parameters_is_the_newest_page() -> None:
-    page = parse_page({"state": "", "url": "  "})
+    page = page_of({"state": "", "url": "  "})
     assert (page.wanted, page.limit, page.after, page.texts) == (RequestFilter(), LIMIT, None, {})
 
 
 def test_filters_are_kept_for_the_form() -> None:
-    page = parse_page({"state": "failed", "since": "1970-01-01T00:00:07Z", "limit": "7"})
+    page = page_of({"state": "failed", "since": "1970-01-01T00:00:07Z", "limit": "7"})
     assert page.wanted == RequestFilter(state="failed", since=7.0)
     assert (page.limit, page.texts) == (7, {"state": "failed", "since": "1970-01-01T00:00:07Z"})
 
 
 def test_next_page_continues_behind_the_last_row_with_the_same_filters() -> None:
-    page = parse_page({"state": "failed", "limit": "2"})
+    page = page_of({"state": "failed", "limit": "2"})
     following = page.next_page([row_with(id="a"), row_with(id="b/&=?")])
     assert following is not None
-    again = parse_page(dict(parse_qsl(following)))
+    again = page_of(dict(parse_qsl(following)))
     assert (again.wanted, again.limit, again.after) == (page.wanted, 2, Cursor(7.5, "b/&=?"))
 
 
 def test_last_page_has_no_next() -> None:
-    assert parse_page({"limit": "2"}).next_page([row_with(id="a")]) is None
+    assert page_of({"limit": "2"}).next_page([row_with(id="a")]) is None
 
 
 @pytest.mark.parametrize(
@@ -58,7 +65,7 @@ def test_last_page_has_no_next() -> None:
 )
 def test_unusable_parameter_is_named(parameters: dict[str, str], problem: str) -> None:
     with pytest.raises(QueryError) as raised:
-        parse_page(parameters)
+        page_of(parameters)
     assert str(raised.value).startswith(problem)
     assert raised.value.field == next(iter(parameters))
 

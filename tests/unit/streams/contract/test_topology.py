@@ -11,7 +11,7 @@ from agents.access.attempts import PlannedAttempt
 from agents.accounts.interface import AccountStatus
 from agents.commands.agent import CommandContext
 from agents.extraction.engine import STATE_KIND
-from agents.ledger import batch_records
+from agents.ledger import batches
 from agents.monitor import breakers, rates, write_behind
 from agents.pipeline import events
 from agents.pipeline.cache_states import KIND as CACHES_KIND
@@ -133,7 +133,7 @@ RECORDS: list[tuple[Message, Callable[[], Any]]] = [
         (RESULT, lambda each=each: result_record(each.__struct_config__.tag))
         for each in get_args(Result)
     ),
-    (RESULT, lambda: batch_records.publish_summary(examples.BATCH_FINISHED, "ledger", "1")),
+    (RESULT, lambda: batches.publish_summary(examples.BATCH_FINISHED, "ledger", "1")),
     (ATTEMPT, lambda: attempts.attempt_record(PLANNED, None, 1.0, NOW)),
     (ATTEMPT, lambda: attempts.trial_record(PLANNED, NOW)),
     (ATTEMPT, lambda: command_record(ATTEMPTS, examples.ATTEMPTS[-1], "breaker.ordered")),

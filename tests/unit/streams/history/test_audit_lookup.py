@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from agents.ledger.batch_records import introduce_batch, report_member
+from agents.ledger.events import introduce_batch, report_member
 from agents.pipeline.events import audit, propose_result
 from agents.pipeline.results import listing_result
 from schemas.audit import MemberOutcome
