@@ -281,7 +281,7 @@ class Dispatcher:
             return False
         chained = Counter[Topic]() if processed.chained is None else processed.chained.topics()
         self._gate.spend(entry.claim, chained)
-        self._charge(entry.claim, [effect for effect, _ in processed.written()])
+        self._charge(entry.claim, processed.own)
         self.tasks.write(processed, entry)
         return True
 

@@ -1,7 +1,6 @@
 """Writes the effects of a stage: records to their topics, rows to the changelogs of its tables."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 from aiokafka.structs import RecordMetadata
 
@@ -12,7 +11,7 @@ from streams.faust_driver.tables import StageTable
 from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
 from streams.runtime.chaining import UNWRITTEN, ChainedStages
 from streams.settings import DeadLetterSettings
-from streams.stage import Stage
+from streams.stage import Stage, SyncHandler
 from streams.topics import DEADLETTERS
 from streams.tracing.spans import Recorder, Recording, after_ack, now
 
@@ -69,13 +68,12 @@ class EffectWriter:
         for table in self._tables.values():
             table.clear_pending()
 
-    @contextmanager
-    def reading_pending(self) -> Iterator[None]:
-        """Let the tables of the stage return pending rows during the block."""
+    def call_with_pending(self, sync: SyncHandler, record: Incoming) -> Sequence[Effect] | None:
+        """Call a handler, which reads pending rows too."""
         for table in self._tables.values():
             table.reads_pending = True
         try:
-            yield
+            return sync(record)
         finally:
             for table in self._tables.values():
                 table.reads_pending = False

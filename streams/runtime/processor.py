@@ -42,7 +42,6 @@ from streams.runtime.chaining import (
     ChainedEvent,
     ChainedStages,
     Processed,
-    chained_record,
     is_chainable,
 )
 from streams.runtime.concurrency import ConcurrencyLimit
@@ -158,9 +157,11 @@ class RecordProcessor:
             self._count_started(record)
         return processed
 
-    def run_chained(self, event: Outgoing, partition: int) -> ChainedEvent | None:
-        """Process an event of another stage before it is written; None when it has to be."""
-        record = chained_record(event, partition)
+    def run_chained(self, event: Outgoing, record: Incoming) -> ChainedEvent | None:
+        """Process an event of another stage before it is written; None when it has to be.
+
+        ``record`` is its `chained_record`.
+        """
         processed = self._run_in_context(record)
         if processed is None or not is_chainable(processed.effects, self.writer.targets):
             return None
@@ -181,8 +182,7 @@ class RecordProcessor:
         scope = self._open_scope(record)
         began = now()
         try:
-            with self.writer.reading_pending():
-                effects = sync(record)
+            effects = self.writer.call_with_pending(sync, record)
             if effects is None:
                 return None
             rows = [each for each in effects if isinstance(each, TableWrite)]

@@ -253,11 +253,11 @@ class StageRunner:
         partition = self._producer.partition_of(name, event.key)
         if partition is None or (topic.name, partition) not in self._partitions:
             return None
-        claim = self.consumption.dispatcher.claim(chained_record(event, partition))
-        if not self._back_pressure_gate.admits(claim):
+        record = chained_record(event, partition)
+        if not self._back_pressure_gate.admits(self.consumption.dispatcher.claim(record)):
             return None
         assert self._processor is not None
-        return self._processor.run_chained(event, partition)
+        return self._processor.run_chained(event, record)
 
     def _write(self, effects: Sequence[Effect]) -> Coroutine[Any, Any, int]:
         assert self._processor is not None

@@ -12,7 +12,13 @@ from streams.envelope import seal
 from streams.errors import StageFailedError
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
-from streams.runtime.chaining import EVENTS_MAX, UNWRITTEN, ChainedEvent, ChainedStages
+from streams.runtime.chaining import (
+    EVENTS_MAX,
+    UNWRITTEN,
+    ChainedEvent,
+    ChainedStages,
+    chained_record,
+)
 from streams.runtime.processor import RecordProcessor
 from streams.stage import SyncFirstHandler, synchronous
 from streams.topics import AUDIT, ERRORS, EXTRACTED, REQUESTS, SELECTED, VALIDATED, Topic
@@ -62,7 +68,7 @@ class Chain:
 
     def register(self, harness: ProcessorHarness, *sources: Topic) -> ExitStack:
         def process(event: Outgoing) -> ChainedEvent | None:
-            return harness.processor.run_chained(event, 3)
+            return harness.processor.run_chained(event, chained_record(event, 3))
 
         stack = ExitStack()
         stack.enter_context(
