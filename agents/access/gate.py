@@ -109,7 +109,7 @@ class OutboundGate:
             part: distinguishes attempts of a job on one subject: the file's format. Each is a
                 trial of its own.
             cost: what it takes of the rate limit.
-            reported: the outcome counts for the breaker; otherwise the attempt only obeys it.
+            reported: the outcome counts for the breaker; otherwise it only needs its permission.
 
         Raises:
             ClipmillError: the call's, with its endpoint; or, not permitted, the code that opened

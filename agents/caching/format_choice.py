@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from agents.caching.metadata import Page
+from agents.caching.metadata import PageMetadata
 from agents.caching.ttl_lru import BoundedCache
 from agents.formats.selection import Choice, choose_files
 from schemas.request import Options
@@ -49,7 +49,7 @@ class FormatChoices:
     def choose(
         self,
         video: VideoRef,
-        page: Page,
+        page: PageMetadata,
         options: Options,
         avoided: Collection[str] = (),
         silent: Collection[str] = (),

@@ -45,7 +45,7 @@ Described = TypeVar("Described", VideoInfo, ListedPost)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageMetadata:
     """Metadata of an extraction.
 
     Attributes:
@@ -61,7 +61,7 @@ class Page:
     subtitles: tuple[SubtitleSource, ...] | None = None
 
 
-def size_of(_key: Key, page: Page) -> int:
+def size_of(_key: Key, page: PageMetadata) -> int:
     """Estimate the memory of a page: it is spread over hundreds of objects."""
     texts = sum(len(each.text or "") for each in page.subtitles or ())
     subtitles = SUBTITLE_BYTES * len(page.subtitles or ()) + texts
@@ -75,10 +75,10 @@ class MetadataCache:
         store: constructed with `size_of`.
     """
 
-    def __init__(self, store: BoundedCache[Key, Page] | None = None) -> None:
+    def __init__(self, store: BoundedCache[Key, PageMetadata] | None = None) -> None:
         self._store = BoundedCache(NAME, TTL_SECONDS, size_of=size_of) if store is None else store
 
-    def read(self, platform: Platform, video: VideoRef, extraction: Extraction) -> Page:
+    def read(self, platform: Platform, video: VideoRef, extraction: Extraction) -> PageMetadata:
         """Return the page of an extraction.
 
         Raises:
@@ -93,7 +93,7 @@ class MetadataCache:
             subtitles = read_subtitles(extraction) if extraction.subtitles else None
             if subtitles is not None:
                 info = replace(info, subtitles=tracks_of(subtitles))
-            page = Page(info, sources, digest, subtitles)
+            page = PageMetadata(info, sources, digest, subtitles)
             self._store.set(key, page)
         return page
 

@@ -1,7 +1,7 @@
 """Provides the files of a post: from the storage, or downloaded.
 
 A file of the storage is described by the row of its post in the index. One without a row is
-verified and described anew; so is an adopted file, of which the post is known and not the format.
+verified and described again; so is an adopted file, of which the post is known and not the format.
 ``clipmill files adopt`` stores those, such as files that yt-dlp downloaded. An adopted file takes
 the place of the selected one when it is what the request asks for: of the size that would be
 downloaded, or for the best quality a larger one, and of the container and codec that the request

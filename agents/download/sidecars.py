@@ -1,7 +1,7 @@
 """Sidecars: files beside the media of a post, by request option.
 
 They are named after the first file of the post, as media servers expect it. The thumbnail is
-downloaded like a media file. Metadata is written anew by each request that asks for it.
+downloaded like a media file. Metadata is written again by each request that asks for it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""yt-dlp's extractor of X, which also tells a post that does not exist from one without a video."""
+"""yt-dlp's extractor of X, which also distinguishes a missing post from one without a video."""
 
 from typing import Any
 

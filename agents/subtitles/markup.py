@@ -1,6 +1,6 @@
 """Texts of cues: markup of the input is reduced to three tags, and written for each format. Pure.
 
-No tag or attribute of the input is copied: what is written is made anew from the three names.
+No tag or attribute of the input is copied: what is written is built from the three names.
 """
 
 import html

@@ -42,7 +42,7 @@ def write_subtitles(cues: Sequence[Cue], extension: SubtitleFormat) -> bytes:
 def _read_file(body: bytes) -> Iterator[Cue]:
     text = decode_text(body)
     start = text.lstrip()[:1]
-    # Encoded anew: a document of XML may be in UTF-16, and JSON has to be in UTF-8.
+    # Encoded again: a document of XML may be in UTF-16, and JSON has to be in UTF-8.
     if start == "<":
         return read_xml(_without_declaration(text).encode("utf-8", "replace"))
     if start == "{":

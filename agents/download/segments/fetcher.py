@@ -254,7 +254,7 @@ def _fetched(joined: JoinedFile, parts: Sequence[TrackPart]) -> FetchedTrack:
 def _fingerprint(resources: Sequence[Resource]) -> str:
     """Return what identifies the segments across readings of the page.
 
-    Hosts, paths and parameters of an address may be signed anew each time; its file name is not.
+    Hosts, paths and parameters of an address may be signed again each time; its file name is not.
     """
     digest = hashlib.sha256(_boot_id().encode())
     for each in resources:

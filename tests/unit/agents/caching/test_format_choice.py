@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agents.caching import format_choice
 from agents.caching.format_choice import TTL_SECONDS, FormatChoices, size_of
-from agents.caching.metadata import MetadataCache, Page
+from agents.caching.metadata import MetadataCache, PageMetadata
 from agents.caching.ttl_lru import BoundedCache
 from agents.formats.selection import choose_files
 from agents.platforms.tiktok.handler import TikTok
@@ -47,7 +47,7 @@ def test_choice_is_computed_once(harness: FormatChoiceHarness) -> None:
 OTHERS: dict[str, tuple[Any, ...]] = {
     "options": (VIDEO, PAGE, Options(quality="480p"), ()),
     "video": (msgspec.structs.replace(VIDEO, id="1"), PAGE, Options(), ()),
-    "page": (VIDEO, Page(PAGE.info, PAGE.sources, b"another"), Options(), ()),
+    "page": (VIDEO, PageMetadata(PAGE.info, PAGE.sources, b"another"), Options(), ()),
     "avoided": (VIDEO, PAGE, Options(), ("h264_1080p_1600000",)),
     "silent": (VIDEO, PAGE, Options(), (), ("h264_1080p_1600000",)),
 }

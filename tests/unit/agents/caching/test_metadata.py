@@ -5,7 +5,7 @@ from agents.caching.metadata import (
     DATES_TTL_SECONDS,
     TTL_SECONDS,
     MetadataCache,
-    Page,
+    PageMetadata,
     UploadDates,
     digest_of,
     size_of,
@@ -42,7 +42,7 @@ def test_same_page_is_parsed_once() -> None:
     first = cache.read(platform, VIDEO, make_extraction())
     again = cache.read(platform, VIDEO, extraction_of(msgspec.json.decode(make_extraction().raw)))
     assert first is again
-    assert first == Page(
+    assert first == PageMetadata(
         platform.describe(VIDEO, make_extraction(), platform.get_media_sources(make_extraction())),
         platform.get_media_sources(make_extraction()),
         digest_of(make_extraction()),
@@ -92,7 +92,7 @@ def test_failure_is_not_cached() -> None:
 
 def test_size_of_a_page_depends_on_its_files() -> None:
     page = make_cache().read(TikTok(), VIDEO, make_extraction())
-    fewer = Page(page.info, page.sources[:1], page.digest)
+    fewer = PageMetadata(page.info, page.sources[:1], page.digest)
     assert size_of(("", b""), page) > size_of(("", b""), fewer) > 0
 
 
