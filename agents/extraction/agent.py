@@ -19,7 +19,6 @@ from agents.extraction.videos import TABLE, VideoWork
 from agents.pipeline import STEP_TOPICS, bug_handler, step_handler
 from agents.pipeline.request_claims import bug_by_kind, claim_of_validated, handle_by_kind
 from agents.pipeline.stage_caches import CacheName, StageCaches, open_caches
-from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ValidatedListing, ValidatedVideo
 from streams import (
@@ -69,7 +68,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
             ),
             authenticator=authenticator,
             deadline_seconds=settings.engine.deadline_seconds,
-            unknown_hosts=UnknownHosts(waits),
+            waits=waits,
             always=settings.auth.always,
         )
         dates = caches.upload_dates()

@@ -12,13 +12,13 @@ from agents.engine.javascript_support import DISABLED, JavaScriptSupport, find_s
 from agents.platform_list.rows import PlatformRow, SharedStates, platform_rows
 from agents.platforms.registry import Platforms
 from schemas.codec import MalformedMessageError, decode
+from schemas.redaction import printable
 from schemas.signals import BREAKER, MEDIA_HOST, BreakerState
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console, safe_markup
 from streams.client import read_signals
 from streams.media_host_waits import read_waiting_hosts, setting_of, videos_wait
-from streams.printable import printable
 from streams.settings import KafkaSettings
 from streams.settings.worker import EngineSettings
 
