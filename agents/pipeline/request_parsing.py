@@ -70,7 +70,8 @@ def read_request(envelope: Envelope) -> Request:
     if (request.url is None) == (request.urls is None):
         reason = "give exactly one of `url` and `urls`"
         raise rejection(MalformedMessageError("$.url", reason))
-    check_copies(request.attributes, len(request.urls or ()))
+    if request.urls:
+        check_copies(request.attributes, len(request.urls))
     return request
 
 

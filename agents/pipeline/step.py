@@ -138,19 +138,24 @@ def step_handler(
 
 
 def read_event(record: Incoming, envelope: Envelope, kind: type[E]) -> E:
-    """Decode the event in a record; a replayed dead letter becomes a request of its own.
-
-    The original request already has its result. The result of the replay belongs to
-    ``<request id>/replay-<n>``, with ``retry_of`` naming the original.
+    """Decode the event in a record.
 
     Raises:
         MalformedMessageError: the record is no event of this type.
     """
     event = decode(envelope.data, kind)
+    job = as_replay(event.job, record)
+    return event if job is event.job else _with_job(event, job)
+
+
+def as_replay(job: Job, record: Incoming) -> Job:
+    """Return the job of a record; a replayed dead letter becomes a request of its own.
+
+    The original request already has its result. The result of the replay belongs to
+    ``<request id>/replay-<n>``, with ``retry_of`` naming the original.
+    """
     number = replays_of(record)
-    if number <= event.job.replays:
-        return event
-    return _with_job(event, event.job.as_replay(number, record.received_at()))
+    return job.as_replay(number, record.received_at()) if number > job.replays else job
 
 
 async def _run(

@@ -26,6 +26,7 @@ from agents.pipeline.request_parsing import (
     rejection,
 )
 from agents.pipeline.results import details_of, error_result, rejected
+from agents.pipeline.step import as_replay
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.error_catalog import explain
 from schemas.errors import ClipmillError, ErrorContext
@@ -39,7 +40,6 @@ from schemas.request import (
     Request,
 )
 from streams import Effect, Envelope, Incoming, dead_letter, open_envelope
-from streams.deadletters.headers import replays_of
 from streams.envelope import TYPE_PREFIX
 
 NAME = "validation"
@@ -65,11 +65,6 @@ def read_jobs(envelope: Envelope, record: Incoming) -> list[RequestedJob]:
         urls = (request.url,) if request.urls is None else request.urls
         requested = list(zip(jobs_of(request, envelope, record), urls, strict=True))
     return [(as_replay(job, record), url) for job, url in requested]
-
-
-def as_replay(job: Job, record: Incoming) -> Job:
-    number = replays_of(record)
-    return job.as_replay(number, record.received_at()) if number > job.replays else job
 
 
 def read_pending(envelope: Envelope, record: Incoming) -> Job:
