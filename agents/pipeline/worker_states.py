@@ -34,7 +34,7 @@ from streams.stage import StageContext
 from streams.topics import SIGNALS
 
 SWEEP_SECONDS = 5.0
-"""Interval of the look whether a state is due; costs nothing until it is."""
+"""Interval of the checks whether a state is due; one that is not costs nothing."""
 
 CHANGE_SECONDS = 30.0
 """A record of 0.7 KB for each stage with caches: at 100 busy workers every process reads 7 KB/s."""
