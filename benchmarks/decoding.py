@@ -8,7 +8,7 @@ import orjson
 from yt_dlp import YoutubeDL
 from yt_dlp.extractor.tiktok import TikTokIE
 
-from agents.platforms.tiktok.universal_data import DETAIL, read_post_data
+from agents.platforms.tiktok.page import DETAIL, read_post_data
 from tests.standin import video_id
 from tests.standin.links import Issue
 from tests.standin.pages import post_page

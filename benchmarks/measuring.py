@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import psutil
 
-from agents.network.trust import write_ca_bundle
+from agents.network.egress import write_ca_bundle
 from benchmarks.children.arguments import Download, Downloads, Extractions
 from benchmarks.children.stopwatch import Usage, cpu_seconds
 

@@ -5,6 +5,7 @@ A stage is data. `streams.runtime.stage_runner` consumes, schedules, publishes a
 ``clipmill.stages``.
 """
 
+from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -30,6 +31,7 @@ from streams.settings import Settings
 from streams.state_stores import RowFields
 from streams.topics import (
     DEADLETTERS,
+    EVENTS,
     HEARTBEATS,
     SIGNALS,
     TOPICS,
@@ -201,7 +203,8 @@ class Stage:
             until then, unless its request is cancelled. Such a stage is not ordered.
         chained: its synchronous handler may process an event of another stage of its worker before
             the event is written (`streams.runtime.chaining`): it returns no rows, and may take an
-            event before earlier ones of its key.
+            event before earlier ones of its key, also if the stage is ordered. Only events of a
+            topic that no other installed stage reads are chained.
         sends_heartbeats: its workers publish the heartbeats that all stages commit.
     """
 
@@ -222,6 +225,15 @@ class Stage:
     due: Callable[[Incoming, float], float | None] | None = None
     chained: bool = False
     sends_heartbeats: bool = False
+
+    def __post_init__(self) -> None:
+        """Reject a stage that cannot be chained.
+
+        Raises:
+            ValueError: it holds records until they are due.
+        """
+        if self.chained and self.due is not None:
+            raise ValueError(f"the stage {self.name} is chained and holds records until due")
 
     @property
     def reads(self) -> tuple[Topic, ...]:
@@ -252,6 +264,22 @@ def own_topics(stages: Sequence[Stage]) -> list[Topic]:
 
 def changelogs(stages: Sequence[Stage]) -> list[Topic]:
     return [changelog_topic(stage.name, table) for stage in stages for table in stage.tables]
+
+
+def chained_topics(stages: Sequence[Stage]) -> frozenset[Topic]:
+    """Return the topics between stages whose only reader is a chained one.
+
+    Topics of clipmill that others read too, such as results and the audit history, are not among
+    them.
+    """
+    readers = Counter(topic for stage in stages for topic in stage.sources)
+    return frozenset(
+        topic
+        for stage in stages
+        if stage.chained
+        for topic in stage.sources
+        if readers[topic] == 1 and (topic in EVENTS or topic not in TOPICS) and not topic.foreign
+    )
 
 
 class UnknownStageError(OperatorError):

@@ -139,6 +139,9 @@ READERS: dict[Topic, str] = {
 """Topics with back-pressure on their producers, each with its consuming stage. Failures, retries
 and commands are exempt."""
 
+EVENTS = frozenset({VALIDATED, EXTRACTED, SELECTED})
+"""Topics of the events that one step publishes for the next, if that one is not chained."""
+
 CLIENT_TOPICS = frozenset({REQUESTS.name, COMMANDS.name})
 """Logical names of the topics that clients produce to."""
 

@@ -5,9 +5,8 @@ from urllib.parse import urlsplit
 
 from agents.network.bandwidth import BandwidthLimiter
 from agents.network.download import MediaDownloader
-from agents.network.egress import DIRECT, Egress
+from agents.network.egress import DIRECT, Egress, write_ca_bundle
 from agents.network.session import CONNECTIONS, open_session
-from agents.network.trust import write_ca_bundle
 from streams.settings import Settings
 
 PROXY = "proxy"

@@ -6,24 +6,46 @@ Proof-of-work challenges of a page are solved by ``proof_of_work`` of the downlo
 programs are run by its ``javascript``.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 from yt_dlp import YoutubeDL
 
+from agents.confinement.limits import is_memory_exhausted
 from agents.engine.extractors import load_extractor, repeat_initialization
 from agents.engine.failures import flatten
 from agents.engine.handlers import guarded_handlers
 from agents.engine.javascript import JavaScript
 from agents.engine.javascript_support import javascript_support
-from agents.engine.limits import is_memory_exhausted
-from agents.engine.playlists import read_entries
 from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.protocol import Assignment, JobFailed, JobFinished
 from agents.engine.request_bounds import Bounds, Deadline
-from agents.engine.results import ResultTooLargeError, add_cookies, cookies_for, to_json
+from agents.engine.results import (
+    NotAResultError,
+    ResultTooLargeError,
+    add_cookies,
+    cookies_for,
+    to_json,
+)
 from agents.engine.subtitles import tolerate_failures, with_bounded_subtitles
+
+ENTRY_KEYS = (
+    *("_type", "id", "url", "webpage_url", "ie_key", "title", "timestamp", "release_timestamp"),
+    *("upload_date", "duration", "uploader", "uploader_id", "channel", "channel_id", "view_count"),
+)
+"""Keys kept of an entry; with more, a thousand entries would exceed the size of a result."""
+
+COMPLETE = "clipmill_complete"
+"""Key of the result: true when the playlist has no entries beyond those read."""
+
+_PLAYLISTS = frozenset({"playlist", "multi_video"})
+
+_END = object()
+
+_SUBTITLE_PARAMETERS = ("writesubtitles", "writeautomaticsub")
+"""Parameters of yt-dlp by which extractors look for subtitles."""
 
 
 class JobRunner:
@@ -155,10 +177,6 @@ class _NullLogger:
     info = warning = error = debug
 
 
-_SUBTITLE_PARAMETERS = ("writesubtitles", "writeautomaticsub")
-"""Parameters of yt-dlp by which extractors look for subtitles."""
-
-
 def _parameters(proxy: str | None, request_seconds: float) -> dict[str, Any]:
     return {
         "cachedir": False,
@@ -179,3 +197,54 @@ def _parameters(proxy: str | None, request_seconds: float) -> dict[str, Any]:
         "retries": 0,
         "socket_timeout": request_seconds,
     }
+
+
+def read_entries(result: Any, entries_max: int | None, deadline: Deadline) -> Any:
+    """Return a playlist with its first entries as a list; any other result unchanged.
+
+    Extractors yield entries one by one and request the next page at the end of one. After the last
+    entry read, one more is fetched with the deadline expired, so that no request is possible:
+    `COMPLETE` costs no request, and is false when only a request could decide it.
+
+    Args:
+        result: of the extractor.
+        entries_max: limit of entries. None: no playlist is expected; one whose entries are a list
+            already is returned unchanged.
+        deadline: of the requests; expired afterwards.
+
+    Raises:
+        NotAResultError: the entries would need requests, and `entries_max` is None.
+        Exception: of the extractor, on an entry within the limit.
+    """
+    if not isinstance(result, dict) or result.get("_type") not in _PLAYLISTS:
+        return result
+    all_entries = result.get("entries")
+    if entries_max is None:
+        return _unexpected_playlist(result, all_entries)
+    # yt-dlp's `PagedList` has no `__iter__`; `iter` uses its `__getitem__`.
+    source = iter(() if all_entries is None else all_entries)
+    entries = [_reduced(entry) for entry in itertools.islice(source, entries_max)]
+    kept = [entry for entry in entries if entry is not None]
+    return {**result, "entries": kept, COMPLETE: _is_exhausted(source, deadline)}
+
+
+def _unexpected_playlist(result: dict[str, Any], all_entries: Any) -> dict[str, Any]:
+    if all_entries is None or isinstance(all_entries, list | tuple):
+        return result
+    raise NotAResultError("the extractor returned a playlist, and the job asks for no entries")
+
+
+def _is_exhausted(source: Iterator[Any], deadline: Deadline) -> bool:
+    deadline.expire()
+    try:
+        entry = next(source, _END)
+    except Exception:  # noqa: BLE001 - extractors raise various errors without their page
+        return False
+    # An extractor may take the failed request of a page for an empty page.
+    return entry is _END and not deadline.exceeded
+
+
+def _reduced(entry: Any) -> dict[str, Any] | None:
+    if not isinstance(entry, dict):
+        return None
+    return {key: entry[key] for key in ENTRY_KEYS if key in entry}

@@ -18,7 +18,7 @@ import struct
 import sys
 import traceback
 
-from agents.engine.limits import die_with_parent, forbid_core_dumps, ignore_terminal_signals
+from agents.confinement.limits import die_with_parent, forbid_core_dumps, ignore_terminal_signals
 
 COMMAND = struct.Struct("!cI")
 """Opcode and process id (0 for `FORK`)."""

@@ -16,12 +16,16 @@ from typing import Self
 import certifi
 
 from agents.engine.failures import is_out_of_memory
-from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
+from agents.engine.interface import (
+    EngineError,
+    EngineFailure,
+    EngineJob,
+    EngineResult,
+    EngineStats,
+    PoolSettings,
+)
 from agents.engine.protocol import Setup
-from agents.engine.settings import PoolSettings
-from agents.engine.starting import EngineStartError
-from agents.engine.stats import EngineStats
-from agents.engine.supervisor import WorkerSupervisor
+from agents.engine.supervisor import EngineStartError, WorkerSupervisor
 from agents.engine.worker_handle import ProcessLostError, ResultFuture, timeout_error
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
@@ -200,6 +204,6 @@ def _roots(egresses: Sequence[Egress]) -> Path | None:
             raise ClipmillError(
                 ErrorCode.SYSTEM_CONFIG,
                 f"the engine cannot trust the roots in {egress.ca_file} without a bundle;"
-                " write one with agents.network.trust.write_ca_bundle",
+                " write one with agents.network.egress.write_ca_bundle",
             )
     return next((egress.ca_bundle for egress in egresses if egress.ca_bundle), None)

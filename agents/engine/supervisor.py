@@ -6,6 +6,7 @@ Used by `agents.engine.pool`, on one event loop.
 import asyncio
 import itertools
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,18 +14,30 @@ from typing import Any
 import msgspec
 
 from agents.engine.fork_client import ForkServer, engine_environment
-from agents.engine.interface import EngineJob
+from agents.engine.interface import EngineJob, EngineStats, PoolSettings
+from agents.engine.javascript_support import DISABLED
 from agents.engine.packages import check_packages
-from agents.engine.protocol import JobFailed, JobFinished, Setup
-from agents.engine.settings import PoolSettings
-from agents.engine.starting import EngineStartError, start_worker
-from agents.engine.stats import Counters, EngineStats
+from agents.engine.protocol import (
+    FromProcess,
+    JobFailed,
+    JobFinished,
+    ProcessReady,
+    ProtocolError,
+    Setup,
+    frame,
+    read_message,
+)
 from agents.engine.worker_handle import ResultFuture, WorkerHandle
+from schemas.video import EngineVersions
 
 START_BACKOFF_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Backoff between failed starts; the last value repeats."""
 
 _log = logging.getLogger(__name__)
+
+
+class EngineStartError(Exception):
+    """An engine process did not become ready; the reason is on its standard error."""
 
 
 class WorkerSupervisor:
@@ -193,3 +206,75 @@ class WorkerSupervisor:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def start_worker(
+    fork_server: ForkServer,
+    setup: Setup,
+    *,
+    grace_seconds: float,
+    hang_seconds: float,
+    timeout_seconds: float,
+) -> WorkerHandle:
+    """Fork a process and wait until it is ready.
+
+    Raises:
+        EngineStartError: the process was not ready in time, or ended before.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            fork_server.fork(theirs)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+    except BaseException as error:
+        ours.close()
+        if isinstance(error, OSError):
+            raise EngineStartError(f"cannot fork an engine process: {error}") from error
+        raise
+    ready = await _handshake(reader, writer, setup, timeout_seconds)
+    return WorkerHandle(
+        ready,
+        (reader, writer),
+        fork_server,
+        threads=setup.threads,
+        grace_seconds=grace_seconds,
+        hang_seconds=hang_seconds,
+    )
+
+
+async def _handshake(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, setup: Setup, seconds: float
+) -> ProcessReady:
+    try:
+        writer.write(frame(setup))
+        return _as_ready(await asyncio.wait_for(read_message(reader), seconds))
+    except BaseException as error:
+        writer.close()
+        if isinstance(error, EOFError | OSError | ProtocolError):
+            raise EngineStartError(f"an engine process did not start: {error!r}") from error
+        raise
+
+
+def _as_ready(message: FromProcess) -> ProcessReady:
+    if not isinstance(message, ProcessReady):
+        raise ProtocolError("the first frame must be a ProcessReady")
+    return message
+
+
+class Counters:
+    """The counters behind `EngineStats`."""
+
+    def __init__(self) -> None:
+        self.kills = 0
+        self.crashes = 0
+        self.recycled = 0
+        self.restarts = 0
+        self.start_failures = 0
+        self.versions: EngineVersions | None = None
+        self.impersonation = False
+        self.native_proof_of_work = False
+        self.javascript = DISABLED
+
+    def snapshot(self, **gauges: Any) -> EngineStats:
+        """Return the counters together with the current gauges."""
+        return EngineStats(**vars(self), **gauges)

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from agents.confinement.limits import limit_memory
 from agents.engine.extraction import JobRunner
 from agents.engine.failures import is_out_of_memory
 from agents.engine.handlers import IMPERSONATION, engine_versions
 from agents.engine.javascript_support import DISABLED, javascript_support
-from agents.engine.limits import limit_memory
 from agents.engine.proof_of_work import IS_NATIVE
 from agents.engine.protocol import (
     Assignment,
@@ -30,8 +30,8 @@ from agents.engine.protocol import (
     receive,
 )
 from agents.engine.request_bounds import Bounds
+from agents.network.egress import parse_proxy
 from agents.network.guard import connect_check, install_connect_guard
-from agents.network.proxy import parse_proxy
 
 STACK_BYTES = 2 * 1024 * 1024
 """Enough for CPython's recursion limit; the default 8 MiB per thread count as private memory."""

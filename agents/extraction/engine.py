@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from agents.engine.interface import PoolSettings
 from agents.engine.pool import EnginePool
-from agents.engine.settings import PoolSettings
 from agents.network.egress import Egress
 from agents.pipeline.worker_states import WorkerStates, publish_periodically
 from agents.platforms.extractor_names import check_extractors

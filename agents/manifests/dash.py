@@ -22,7 +22,7 @@ from agents.manifests.segments import (
     unreadable,
 )
 from agents.manifests.xml_tree import Element, parse_xml
-from agents.network.resource_answers import ByteRange
+from agents.network.resource import ByteRange
 
 _DURATION = re.compile(
     r"P(?:([0-9]{1,5})D)?(?:T(?:([0-9]{1,6})H)?(?:([0-9]{1,7})M)?"

@@ -21,7 +21,7 @@ from agents.manifests.segments import (
     resolve,
     unreadable,
 )
-from agents.network.resource_answers import ByteRange
+from agents.network.resource import ByteRange
 from schemas.errors import ClipmillError, ErrorCode
 
 HEADER = "#EXTM3U"

@@ -5,7 +5,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from agents.network.resource_answers import ByteRange
+from agents.network.resource import ByteRange
 from schemas.errors import ClipmillError, ErrorCode
 
 SEGMENTS_MAX = 30_000

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from io import BytesIO
 from typing import Any
 
-from agents.engine.limits import (
+from agents.confinement.limits import (
     die_with_parent,
     forbid_core_dumps,
     ignore_terminal_signals,

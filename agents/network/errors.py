@@ -1,11 +1,13 @@
 """Maps network exceptions and HTTP statuses to `ClipmillError`: the only table that does."""
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import aiohttp
@@ -13,7 +15,6 @@ import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
 
 from agents.network.guard import AddressRefusedError
-from agents.network.retry_after import parse_retry_after
 from agents.network.socks import (
     SocksDeniedError,
     SocksError,
@@ -26,6 +27,12 @@ from schemas.errors import ClipmillError, ErrorCode
 
 LIBRARY_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError)
 """All that aiohttp, ssl and the system raise for a connection (`TimeoutError` is an `OSError`)."""
+
+MAX_RETRY_AFTER_SECONDS = 3_600.0
+"""A retry after an hour, although the server asks for more, because a bogus value must not delay a
+request for a day. No backoff of the retry policy is longer either."""
+
+_SECONDS = re.compile(r"[0-9]{1,18}")
 
 
 class NetworkErrorRow(msgspec.Struct, frozen=True):
@@ -166,6 +173,7 @@ PROXY_STATUSES: Mapping[int, ErrorCode] = {
     429: ErrorCode.RATE_LIMIT_API,
     504: ErrorCode.NETWORK_TIMEOUT,
 }
+
 PROXY_STATUS_CLASSES: Mapping[int, ErrorCode] = {
     # The proxy denies the request (403), or requires a login (407).
     4: ErrorCode.SYSTEM_CONFIG,
@@ -259,3 +267,20 @@ def _from_proxy_status(error: aiohttp.ClientHttpProxyError, host: str) -> Clipmi
 def _with_phrase(status: int) -> str:
     known = {each.value for each in HTTPStatus}
     return f"{status} {HTTPStatus(status).phrase}" if status in known else str(status)
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Return the seconds of a ``Retry-After`` header; None when it is absent or invalid.
+
+    Accepts both forms of RFC 9110, section 10.2.3: seconds and HTTP date. ``now`` has a time zone.
+    At most `MAX_RETRY_AFTER_SECONDS`.
+    """
+    text = (value or "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(float(text), MAX_RETRY_AFTER_SECONDS)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((zoned - now).total_seconds(), 0.0), MAX_RETRY_AFTER_SECONDS)

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 
-from agents.network.proxy import ProxyAddress, parse_proxy
+from agents.network.egress import ProxyAddress, parse_proxy
 
 AddressInfo = tuple[
     int | socket.AddressFamily,

@@ -4,20 +4,110 @@ Unlike a file, a resource may be a byte range, and is not resumed: it is small, 
 fetches it again.
 """
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import aiohttp
 import msgspec
 
-from agents.network.answers import too_large
+from agents.network.answers import (
+    OK,
+    PARTIAL,
+    coding_of,
+    content_range,
+    length_of,
+    mime_type_of,
+    too_large,
+)
 from agents.network.bandwidth import UNLIMITED, BandwidthLimiter
 from agents.network.decoding import Decoder, decoder_of
+from agents.network.errors import from_status
 from agents.network.request_headers import media_headers
-from agents.network.resource_answers import ByteRange, ExpectedBody, check_resource
 from agents.network.transfer import FetchLimits, open_response
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MediaSource
+
+_ERROR_PAGES = re.compile(r"text/html|application/(?:json|xhtml\+xml)")
+"""Types of login and error pages. Other types of text are accepted: servers name segments anything
+(``.ts`` is also the extension of a translation file), and manifests are text or XML."""
+
+
+class ByteRange(msgspec.Struct, frozen=True):
+    """A range of a resource's bytes, ``last`` included."""
+
+    first: int
+    last: int
+
+    @property
+    def length(self) -> int:
+        return self.last + 1 - self.first
+
+    def headers(self) -> dict[str, str]:
+        return {"Range": f"bytes={self.first}-{self.last}"}
+
+
+class ExpectedBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an accepted response.
+
+    Attributes:
+        length: bytes after decoding, None when the server does not state it.
+        coding: see `agents.network.answers.MediaResponse`.
+    """
+
+    length: int | None
+    coding: str | None
+
+
+def check_resource(
+    status: int,
+    headers: Mapping[str, str],
+    byte_range: ByteRange | None,
+    *,
+    host: str,
+    max_bytes: int,
+) -> ExpectedBody:
+    """Return what the body of a response must be.
+
+    Args:
+        status: HTTP status.
+        headers: of the response; a case-insensitive mapping.
+        byte_range: that was requested; None for the whole resource.
+        host: of the response, for messages.
+        max_bytes: largest body accepted.
+
+    Raises:
+        ClipmillError: ``content.link_expired`` for refusals and error pages, ``network.server``
+            for another range than the requested one, ``request.too_large``, or the error of
+            `agents.network.errors.from_status`.
+    """
+    if status not in {OK, PARTIAL}:
+        raise from_status(status, headers.get("Retry-After"), host)
+    mime_type = mime_type_of(headers) or ""
+    if _ERROR_PAGES.fullmatch(mime_type):
+        message = f"{host} answered with {mime_type} in place of media"
+        raise ClipmillError(ErrorCode.CONTENT_LINK_EXPIRED, message)
+    coding = coding_of(headers, host)
+    length = length_of(headers) if coding is None else None
+    if byte_range is not None or status == PARTIAL:
+        length = _check_range(status, headers, byte_range, host)
+    if length is not None and length > max_bytes:
+        raise too_large(host, max_bytes)
+    return ExpectedBody(length=length, coding=coding)
+
+
+def _check_range(
+    status: int, headers: Mapping[str, str], byte_range: ByteRange | None, host: str
+) -> int:
+    found = content_range(headers)
+    if status == PARTIAL and found is not None and byte_range is not None:
+        stated = ByteRange(found.first, found.last)
+        if stated == byte_range:
+            return stated.length
+    raise ClipmillError(
+        ErrorCode.NETWORK_SERVER, f"{host} answered with another range than was asked for"
+    )
+
 
 Write = Callable[[bytes], Awaitable[None]]
 """Receives the bytes in order."""

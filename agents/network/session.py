@@ -7,11 +7,9 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from agents.network.egress import Egress
+from agents.network.egress import Egress, client_context, parse_proxy, parse_socks
 from agents.network.guard import AddressGuard, GuardedResolver
-from agents.network.proxy import parse_proxy, parse_socks
 from agents.network.socks import SocksConnector
-from agents.network.trust import client_context
 
 CONNECTIONS = 256
 """Size of the whole connection pool, unless a stage runs more tasks: the wait for a free connection

@@ -15,7 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 from python_socks import ProxyConnectionError, ProxyError, ProxyType
 from python_socks.async_.asyncio import Proxy
 
-from agents.network.proxy import ProxyAddress, SocksProxy
+from agents.network.egress import ProxyAddress, SocksProxy
 
 NAME_BYTES_MAX = 255
 """Limit of a host name in a SOCKS5 request, whose length field is one byte (RFC 1928)."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -15,13 +16,17 @@ from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms import description, formats
 from agents.platforms.failure_predicates import FailureRow
 from agents.platforms.failures import to_clipmill_error
-from agents.platforms.fields import Fields, decode_raw
+from agents.platforms.fields import Fields, decode_raw, text
 from agents.platforms.formats import read_expiry
 from agents.platforms.interface import DEFAULT_LIMITS, Capabilities, OnProgress, ShortLink, Target
 from agents.platforms.urls import parse_link
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import Listing, ListingRef
-from schemas.video import Cookie, Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
+from schemas.video import Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
+
+_PLAYLIST_TYPES = frozenset({"playlist", "multi_video"})
+
+_REDIRECT_TYPES = frozenset({"url", "url_transparent"})
 
 
 def utc_now() -> datetime:
@@ -96,11 +101,15 @@ class BasePlatform(ABC):
             egress=egress,
         )
         result = await self.extract(job, video, engine)
+        cookies = result.cookies
+        if account is not None:
+            # Any other cookie that the page sets for an account may open its session.
+            cookies = tuple(each for each in cookies if each.name in self.account_cookies)
         extraction = Extraction(
             raw=result.raw,
             engine=result.versions,
             extracted_at=self._clock(),
-            cookies=self._published_cookies(result.cookies, account),
+            cookies=cookies,
         )
         self.check_page(decode_raw(extraction.raw), video)
         return extraction
@@ -169,11 +178,13 @@ class BasePlatform(ABC):
         return video.url
 
     def check_page(self, fields: Fields, video: VideoRef) -> None:
-        """Verify that the info dictionary describes a video with a file.
+        """Verify that the info dictionary describes a single video with a file.
 
         Raises:
-            ClipmillError: ``content.no_formats``, the page has no downloadable file.
+            ClipmillError: ``content.unsupported``, it is a playlist or refers to another page;
+                ``content.no_formats``, the page has no downloadable file.
         """
+        check_single_video(fields, video)
         if not formats.read_sources(fields):
             raise formats.no_formats_error(fields, video, self.site)
 
@@ -199,10 +210,30 @@ class BasePlatform(ABC):
         except EngineError as error:
             raise self.to_error(error.failure, subject) from None
 
-    def _published_cookies(
-        self, cookies: tuple[Cookie, ...], account: Account | None
-    ) -> tuple[Cookie, ...]:
-        if account is None:
-            return cookies
-        # Any other cookie that the page sets for an account may open its session.
-        return tuple(cookie for cookie in cookies if cookie.name in self.account_cookies)
+
+def check_single_video(fields: Fields, video: VideoRef) -> None:
+    """Verify that the dictionary describes a single video.
+
+    Raises:
+        ClipmillError: ``content.unsupported``; it is a playlist, or redirects to another page.
+    """
+    kind = text(fields, "_type", limit=20) or "video"
+    if kind in _PLAYLIST_TYPES:
+        raise _unsupported(video, "its page has several videos, and only single ones are supported")
+    if kind in _REDIRECT_TYPES:
+        target = _host(text(fields, "url", limit=2_048) or "")
+        raise _unsupported(
+            video, f"its page leads to {target}, which no extractor of the platform reads"
+        )
+
+
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "another page")[:253]
+    except ValueError:
+        return "another page"
+
+
+def _unsupported(video: VideoRef, reason: str) -> ClipmillError:
+    message = f"{video.platform} video {video.id}: {reason}."
+    return ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message, reason=reason)

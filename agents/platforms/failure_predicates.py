@@ -44,6 +44,21 @@ def curl_code(*codes: int) -> Predicate:
     return lambda failure: failure.curl_code in codes
 
 
+def fact_is(name: str, *values: str) -> Predicate:
+    """Match a fact that the extractor recorded about the page."""
+    return lambda failure: failure.facts.get(name) in values
+
+
+def fact_contains(name: str, *words: str) -> Predicate:
+    """Match any of the words, which are in lower case, in a fact; its case does not count."""
+
+    def predicate(failure: EngineFailure) -> bool:
+        fact = failure.facts.get(name, "").lower()
+        return any(word in fact for word in words)
+
+    return predicate
+
+
 class FailureRow(msgspec.Struct, frozen=True):
     """One row of a failure table: maps a kind of failure to an error code.
 

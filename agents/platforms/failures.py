@@ -1,14 +1,15 @@
 """The failure table common to all platforms, and the errors of the failures that match a row.
 
 Its rows map engine and yt-dlp failures to error codes. A platform adds rows for its own messages;
-the rows of libcurl, requests and the operating system are in `transport`.
+the rows of libcurl, requests and the operating system are in `transport_failures`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 from agents.engine.interface import EngineFailure
-from agents.network.retry_after import parse_retry_after
+from agents.network.errors import parse_retry_after
 from agents.platforms.failure_predicates import (
     FailureRow,
     any_of,
@@ -16,13 +17,28 @@ from agents.platforms.failure_predicates import (
     http_status,
     message_contains,
 )
-from agents.platforms.statuses import PAGE_STATUSES
-from agents.platforms.transport import ADDRESS_ROWS, proxy_rows, transport_rows
+from agents.platforms.transport_failures import ADDRESS_ROWS, proxy_rows, transport_rows
 from schemas.errors import ClipmillError
 from schemas.errors import ErrorCode as Code
 from schemas.listing import ListingRef
 from schemas.redaction import redact
 from schemas.video import VideoRef
+
+PAGE_STATUSES: Mapping[int, Code] = {
+    HTTPStatus.UNAUTHORIZED: Code.CONTENT_LOGIN_REQUIRED,
+    HTTPStatus.FORBIDDEN: Code.RATE_LIMIT_IP_BLOCK,
+    HTTPStatus.NOT_FOUND: Code.CONTENT_NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT: Code.NETWORK_TIMEOUT,
+    HTTPStatus.GONE: Code.CONTENT_NOT_FOUND,
+    HTTPStatus.TOO_EARLY: Code.RATE_LIMIT_API,
+    HTTPStatus.TOO_MANY_REQUESTS: Code.RATE_LIMIT_API,
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: Code.CONTENT_GEO_BLOCKED,
+}
+"""Of pages and short links; media hosts have another table. 403 is a block of the client's address,
+not a property of the video."""
+
+MAX_DETAIL_CHARACTERS = 300
+MAX_FACTS = 8
 
 # First in every table: a process that died left no other trustworthy detail.
 ENGINE_ROWS = (
@@ -64,6 +80,25 @@ ENGINE_ROWS = (
     ),
 )
 
+LIVE_ENDED = FailureRow(
+    "live_ended",
+    Code.CONTENT_LIVE_ENDED,
+    exception_type("UserNotLive"),
+    "the live stream is over",
+)
+NO_FORMATS = FailureRow(
+    "no_formats",
+    Code.CONTENT_NO_FORMATS,
+    message_contains("No video formats found", "Requested format is not available"),
+    "its page has no file",
+)
+UNSUPPORTED = FailureRow(
+    "unsupported",
+    Code.CONTENT_UNSUPPORTED,
+    exception_type("UnsupportedError"),
+    "the extractor does not know this kind of page",
+)
+
 # Messages of `yt_dlp.extractor.common`, and messages that its extractors share.
 _MESSAGE_ROWS = (
     FailureRow(
@@ -72,12 +107,7 @@ _MESSAGE_ROWS = (
         exception_type("GeoRestrictedError"),
         "it is not available in the region that it was requested from",
     ),
-    FailureRow(
-        "live_ended",
-        Code.CONTENT_LIVE_ENDED,
-        exception_type("UserNotLive"),
-        "the live stream is over",
-    ),
+    LIVE_ENDED,
     FailureRow(
         "login",
         Code.CONTENT_LOGIN_REQUIRED,
@@ -92,12 +122,7 @@ _MESSAGE_ROWS = (
         message_contains("DRM protected", "DRM-protected"),
         "it is protected by DRM, which only its player can decrypt",
     ),
-    FailureRow(
-        "no_formats",
-        Code.CONTENT_NO_FORMATS,
-        message_contains("No video formats found", "Requested format is not available"),
-        "its page has no file",
-    ),
+    NO_FORMATS,
     FailureRow(
         "private",
         Code.CONTENT_PRIVATE,
@@ -115,12 +140,7 @@ _MESSAGE_ROWS = (
 )
 
 _PAGE_ROWS = (
-    FailureRow(
-        "unsupported",
-        Code.CONTENT_UNSUPPORTED,
-        exception_type("UnsupportedError"),
-        "the extractor does not know this kind of page",
-    ),
+    UNSUPPORTED,
     # An extraction error of yt-dlp is an unreadable page. So are these Python errors: the extractor
     # raises them when the page's data has another shape than it expects.
     FailureRow(
@@ -184,8 +204,25 @@ def status_rows(site: str) -> tuple[FailureRow, ...]:
     )
 
 
-MAX_DETAIL_CHARACTERS = 300
-MAX_FACTS = 8
+def from_page_status(status: int, retry_after: str | None, host: str) -> ClipmillError:
+    """Return the error of an HTTP error status from a page or short-link host.
+
+    An unknown status below 500 is ``platform.changed``.
+
+    Args:
+        status: HTTP status.
+        retry_after: the ``Retry-After`` header, unparsed.
+        host: host that sent the response.
+    """
+    default = (
+        Code.NETWORK_SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Code.PLATFORM_CHANGED
+    )
+    return ClipmillError(
+        PAGE_STATUSES.get(status, default),
+        f"{host} answered {status}",
+        retry_after=parse_retry_after(retry_after, datetime.now(UTC)),
+        status=str(status),
+    )
 
 
 def to_clipmill_error(
@@ -212,10 +249,11 @@ def error_from_row(
 ) -> ClipmillError:
     """Return the error of a failure that matches a row, which supplies code and text."""
     kind = subject.kind if isinstance(subject, ListingRef) else "video"
+    stated = failure.retry_after
     return ClipmillError(
         row.code,
         f"{site} {kind} {subject.id}: {row.text}.",
-        retry_after=parse_retry_after(failure.retry_after, datetime.now(UTC)),
+        retry_after=parse_retry_after(stated, datetime.now(UTC)) if stated else None,
         **_details(row, failure, subject.platform),
     )
 

@@ -79,8 +79,13 @@ def https_url(fields: Fields, name: str) -> str | None:
     value = fields.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_URL_CHARACTERS:
         return None
-    clean = value.isascii() and value.isprintable() and " " not in value
-    return value if clean and _has_https_host(value) else None
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return None
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    return value if parts.scheme == "https" and parts.hostname else None
 
 
 def objects(fields: Fields, name: str, *, limit: int) -> list[Fields]:
@@ -88,11 +93,3 @@ def objects(fields: Fields, name: str, *, limit: int) -> list[Fields]:
     value = fields.get(name)
     entries = value[:limit] if isinstance(value, list) else []
     return [entry for entry in entries if isinstance(entry, dict)]
-
-
-def _has_https_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme == "https" and bool(parts.hostname)

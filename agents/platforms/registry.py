@@ -10,10 +10,8 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, runtime_checkable
 
-from agents.platforms.configured.handler import ConfiguredPlatform
-from agents.platforms.configured.site import Site
+from agents.platforms.configured import ConfiguredPlatform, PlatformOnMoreHosts, Site
 from agents.platforms.interface import Platform, ShortLink, Target
-from agents.platforms.page_hosts import PlatformOnMoreHosts
 from agents.platforms.pasted import find_links
 from agents.platforms.urls import invalid_link, parse_link, shorten
 from schemas.errors import ClipmillError, ErrorCode

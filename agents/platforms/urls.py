@@ -21,10 +21,15 @@ _PARTS = re.compile(  # RFC 3986, appendix B
     r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<authority>[^/?#]*))?"
     r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?"
 )
+
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123, lower case
+
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)  # "ends in a number", WHATWG URL 3.5
+
 _MAX_HOST_CHARACTERS = 253  # RFC 1035
+
 _DEFAULT_PORTS = {"https": "443", "http": "80"}
+
 _CREDENTIALS = re.compile(r".*[^/]@", re.DOTALL)
 
 
@@ -49,6 +54,43 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.scheme}://{self.host}{self.path}{'?' if self.query else ''}{self.query}"
 
 
+class SiteLinks(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosts of a site, and the texts of the errors about its links.
+
+    Attributes:
+        site: display name.
+        hosts: page hosts, lower case.
+        supported: which links the platform accepts, for the error texts.
+    """
+
+    site: str
+    hosts: tuple[str, ...]
+    supported: str
+
+    def read(self, url: object) -> Link:
+        """Return the parsed link.
+
+        Raises:
+            ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`, and
+                ``content.unsupported`` for another host.
+        """
+        link = parse_link(url, known_hosts=self.hosts)
+        if link.host not in self.hosts:
+            raise self.unsupported(link, f"{link.host} is not a host of {self.site}")
+        return link
+
+    def unsupported(self, link: Link, reason: str) -> ClipmillError:
+        """Return the ``content.unsupported`` error of a link."""
+        message = f"{shorten(link.url)} is not supported: {reason}; {self.supported}."
+        return ClipmillError(
+            ErrorCode.CONTENT_UNSUPPORTED,
+            message,
+            field="url",
+            reason=reason,
+            supported=self.supported,
+        )
+
+
 def parse_link(text: object, *, known_hosts: Collection[str] = ()) -> Link:
     """Return the parts of a link.
 
@@ -66,9 +108,18 @@ def parse_link(text: object, *, known_hosts: Collection[str] = ()) -> Link:
         raise _too_long_error(text)
     link = strip_invisible(text)
     _check(link, _TEXT_RULES, link)
-    parts = _PARTS.fullmatch(_with_scheme(link, known_hosts))
+    bare_host = re.split(r"[/?#]", link, maxsplit=1)[0]
+    is_known = bare_host.isascii() and bare_host.lower() in known_hosts
+    parts = _PARTS.fullmatch(f"https://{link}" if is_known else link)
     assert parts is not None, "every line of text has these parts"
-    return _to_link(parts, link)
+    scheme = parts["scheme"] and parts["scheme"].lower()
+    if scheme not in _DEFAULT_PORTS:
+        reason = "its scheme is neither https nor http" if scheme else "its scheme is missing"
+        raise invalid_link(reason, link)
+    host = _parse_host(parts["authority"] or "", _DEFAULT_PORTS[scheme], link)
+    if "://" in parts["path"]:
+        raise invalid_link("it holds a second link", link)
+    return Link(scheme=scheme, host=host, path=parts["path"], query=parts["query"] or "")
 
 
 def shorten(text: str) -> str:
@@ -123,23 +174,6 @@ _HOST_RULES: tuple[Rule, ...] = (
     (lambda text: len(text) > _MAX_HOST_CHARACTERS, "its host is too long"),
     (lambda text: not all(map(_LABEL.fullmatch, text.split("."))), "its host is misspelt"),
 )
-
-
-def _with_scheme(text: str, known_hosts: Collection[str]) -> str:
-    host = re.split(r"[/?#]", text, maxsplit=1)[0]
-    is_known = host.isascii() and host.lower() in known_hosts
-    return f"https://{text}" if is_known else text
-
-
-def _to_link(parts: re.Match[str], text: str) -> Link:
-    scheme = parts["scheme"] and parts["scheme"].lower()
-    if scheme not in _DEFAULT_PORTS:
-        reason = "its scheme is neither https nor http" if scheme else "its scheme is missing"
-        raise invalid_link(reason, text)
-    host = _parse_host(parts["authority"] or "", _DEFAULT_PORTS[scheme], text)
-    if "://" in parts["path"]:
-        raise invalid_link("it holds a second link", text)
-    return Link(scheme=scheme, host=host, path=parts["path"], query=parts["query"] or "")
 
 
 def _parse_host(authority: str, default_port: str, text: str) -> str:

@@ -32,7 +32,7 @@ from agents.pipeline.failures import as_bug, to_failure
 from agents.pipeline.request_claims import SLICE, claim_of_request
 from agents.pipeline.request_parsing import cause_of, check_reply, rejection
 from agents.platforms import Platforms, Target
-from agents.platforms.links import LinkResolver
+from agents.platforms.short_links import LinkResolver
 from agents.validation.requested_jobs import (
     NAME,
     RequestedJob,

@@ -21,7 +21,7 @@ from agents.engine.pool import EnginePool
 from agents.engine.proof_of_work import ProofOfWork, search_in_python
 from agents.extraction.engine import engine_settings
 from agents.network.egress import Egress
-from agents.platforms.tiktok import page
+from agents.platforms.tiktok import handler, page
 from benchmarks.children.arguments import Extractions
 from benchmarks.children.stopwatch import Usage, stopwatch
 from streams.settings import load_settings
@@ -62,7 +62,7 @@ class PythonIE(page.TikTokIE):
 EXTRACTORS = {
     "yt-dlp": "benchmarks.children.challenged_pages:YtDlpIE",
     "python": "benchmarks.children.challenged_pages:PythonIE",
-    "native": page.EXTRACTOR,
+    "native": handler.EXTRACTOR,
 }
 
 

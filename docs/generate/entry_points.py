@@ -10,7 +10,7 @@ from aiokafka.abc import AbstractTokenProvider
 
 import agents.accounts.registry
 import agents.platforms.registry
-import agents.plugins.installed
+import agents.plugins
 import agents.recovery.error_handlers
 import streams.cli
 import streams.cluster.oauth
@@ -19,7 +19,7 @@ import streams.stage
 from agents.accounts.interface import Authenticator
 from agents.caching import interface as caching
 from agents.platforms.interface import Platform
-from agents.plugins.hooks import HOOKS
+from agents.plugins import HOOKS
 from agents.recovery.error_handlers import ErrorHandler
 from docs.generate.markdown import PROJECT, code, codes, head, page, source, table
 from streams.stage import Stage
@@ -55,7 +55,7 @@ INTERFACES = (
         "[a platform](../extending.md#a-platform)",
     ),
     Interface(
-        agents.plugins.installed.GROUP,
+        agents.plugins.GROUP,
         "A class, or any callable without arguments, that returns an object with at least one of "
         f"the hooks {codes(HOOKS)}.",
         (),

@@ -63,6 +63,7 @@ class StageTable:
 
     Attributes:
         changelog: name of its changelog topic.
+        reads_pending: whether `get` returns pending rows.
     """
 
     def __init__(self, app: Any, name: str, partitions: int, store: StateStore) -> None:
@@ -70,7 +71,8 @@ class StageTable:
         self.store = store
         self._app = app
         self._out_of_order: dict[TP, dict[int, int]] = {}
-        self._staged: dict[str, bytes | None] = {}
+        self._pending: dict[str, bytes | None] = {}
+        self.reads_pending = False
         self._table = app.Table(
             name, key_type=bytes, value_type=bytes, partitions=partitions, store="memory://"
         )
@@ -92,20 +94,19 @@ class StageTable:
                 yield TableProgress(self.name, TopicPartition(*tp), read + 1)
 
     def get(self, key: str) -> bytes | None:
-        if key in self._staged:
-            return self._staged[key]
+        if self.reads_pending and key in self._pending:
+            return self._pending[key]
         return self.store.get(key.encode())
 
-    def stage(self, write: TableWrite) -> None:
-        """Make a write visible before it is published: to `get`, and until `unstage`.
+    def add_pending(self, write: TableWrite) -> None:
+        """Let `get` return a row that is not published yet, while `reads_pending` is set.
 
         For the records whose effects are published together with it.
         """
-        self._staged[write.key] = write.value
+        self._pending[write.key] = write.value
 
-    def unstage(self) -> None:
-        """Hide the staged writes."""
-        self._staged.clear()
+    def clear_pending(self) -> None:
+        self._pending.clear()
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Iterate over a snapshot of all rows."""

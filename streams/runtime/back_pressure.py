@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -58,6 +58,8 @@ UNKNOWN_SECONDS = 10.0
 
 WARN_SECONDS = 60.0
 """Pause between log lines while backlogs cannot be measured."""
+
+NONE_CHAINED: Mapping[Topic, int] = {}
 
 RETRY_BONUS = URGENT // 2
 """Ranks that are added to delayed records: retries go before new records."""
@@ -188,11 +190,20 @@ class BackPressureGate:
         self.is_blocked = self.is_scarce = True
         return False
 
-    def spend(self, claim: Claim, chained: Collection[Topic] = ()) -> None:
-        """Count a started record against the capacity of its path, less the chained stages."""
+    def spend(self, claim: Claim, chained: Mapping[Topic, int] = NONE_CHAINED) -> None:
+        """Count a started record against the capacity of its path.
+
+        ``chained`` is the number of its events by topic that are not written.
+        """
         for topic in claim.path:
-            if topic not in chained:
-                self._spend(topic, claim.cost)
+            self._spend(topic, max(0, claim.cost - chained.get(topic, 0)))
+
+    def refund(self, claim: Claim, chained: Mapping[Topic, int]) -> None:
+        """Give back what `spend` has counted for events that were not written."""
+        for topic in claim.path:
+            meter, count = self._meters.get(topic), min(claim.cost, chained.get(topic, 0))
+            if meter is not None and count:
+                meter.finish(count)
 
     def charge(self, effects: Sequence[Effect], claim: Claim) -> None:
         """Count the effects of a record beyond its expected cost."""

@@ -7,6 +7,7 @@ and without a task of its own when it need not wait.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from streams.runtime.offset_tracker import Partition
 from streams.runtime.record_tasks import RecordId, RecordTasks, partition_of, record_id_of
 from streams.runtime.schedule import Schedule, Scheduled, scheduled
 from streams.stage import Stage
-from streams.topics import HEARTBEATS
+from streams.topics import HEARTBEATS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -194,6 +195,12 @@ class Dispatcher:
         if started is not None:
             self._charge(started.claim, effects)
 
+    def refund(self, record: Incoming, chained: Counter[Topic]) -> None:
+        """Give back the capacity that a record has claimed for events that were not written."""
+        started = self._started.get(record_id_of(record))
+        if started is not None:
+            self._gate.refund(started.claim, chained)
+
     def _charge(self, claim: Claim, effects: Sequence[Effect]) -> None:
         if claim.path and len(effects) > MANY_EFFECTS:
             self._gate.charge(effects, claim)
@@ -272,10 +279,9 @@ class Dispatcher:
         processed = self.tasks.processor.run_sync(record)
         if processed is None:
             return False
-        self._gate.spend(
-            entry.claim, () if processed.chain is None else tuple(processed.chain.topics())
-        )
-        self._charge(entry.claim, processed.written)
+        chained = Counter[Topic]() if processed.chained is None else processed.chained.topics()
+        self._gate.spend(entry.claim, chained)
+        self._charge(entry.claim, processed.own)
         self.tasks.write(processed, entry)
         return True
 

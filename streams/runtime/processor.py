@@ -10,51 +10,47 @@ import asyncio
 import logging
 import time
 import traceback
+from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
     Collection,
-    Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
 from contextvars import Context
 
 import msgspec
-from aiokafka.structs import RecordMetadata
 
 from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorCode
-from streams.cluster.producer import RecordRefusedError, ReliableProducer, Write
+from streams.cluster.producer import RecordRefusedError, ReliableProducer
 from streams.cluster.record_batches import UndecodableBatch
 from streams.deadletters.headers import (
     make_batch_dead_letter,
     make_dead_letter,
     replays_of,
-    with_origin_name,
 )
-from streams.deadletters.limit import DeadLetterLimit
 from streams.errors import StageFailedError
 from streams.faust_driver.tables import StageTable
 from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import DEAD_LETTERS, REPLAYS, StageMetrics, start_at_zero
-from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
+from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.runtime import process_span
 from streams.runtime.chaining import (
-    UNWRITTEN,
-    Chained,
+    ChainedEvent,
     ChainedStages,
     Processed,
     is_chainable,
 )
 from streams.runtime.concurrency import ConcurrencyLimit
+from streams.runtime.effect_writer import EffectWriter
 from streams.settings import DeadLetterSettings
 from streams.stage import Slices, SlicingHandler, Stage, SyncFirstHandler, SyncHandler
-from streams.topics import DEADLETTERS, HEARTBEATS, Topic
+from streams.topics import HEARTBEATS, Topic
 from streams.tracing.scope import Scope, record_failure
-from streams.tracing.spans import Recorder, Recording, after_ack, handed_over, now
+from streams.tracing.spans import handed_over, now
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +72,6 @@ async def _no_wait(_record: Incoming) -> None:
     """Do not wait: the default of `next_slice`."""
 
 
-class UndeclaredTopicError(Exception):
-    """A stage writes to a topic that it does not declare; its ACLs would not permit it."""
-
-
 class RecordProcessor:
     """Runs a handler over records.
 
@@ -90,8 +82,11 @@ class RecordProcessor:
         on_effects: called with the effects of a record before they are written.
         limit: number of dead letters of a step that pauses its intake.
         chained_stages: the stages that may process events before they are written.
-        on_chained: called with the topic of each event of a record with a task that a chained stage
-            has processed, when its effects are acknowledged.
+        on_chained: called with a record that has a task, and how many of its events of each topic
+            chained stages have processed, when all effects are acknowledged.
+
+    Attributes:
+        writer: writes the effects.
     """
 
     def __init__(
@@ -109,24 +104,29 @@ class RecordProcessor:
         on_effects: OnEffects = lambda _record, _effects: None,
         limit: DeadLetterSettings | None = None,
         chained_stages: ChainedStages | None = None,
-        on_chained: Callable[[Topic], object] = lambda _topic: None,
+        on_chained: Callable[[Incoming, Counter[Topic]], object] = lambda *_: None,
     ) -> None:
         self._stage = stage
         self._handler = handler
         self._sync = handler.sync if isinstance(handler, SyncFirstHandler) else None
-        self.targets = {each: each.kafka_name(topic_prefix) for each in stage.produces}
         self._chained_stages = chained_stages or ChainedStages()
         self._on_chained = on_chained
+        self.writer = EffectWriter(
+            stage,
+            producer=producer,
+            tables=tables,
+            topic_prefix=topic_prefix,
+            reply_topics=reply_topics,
+            limit=limit,
+            chained_stages=self._chained_stages,
+        )
         self._producer = producer
-        self._tables = tables
         self._slots = slots
         self._prefix = topic_prefix
         self._kafka_names = {each.name: each.kafka_name(topic_prefix) for each in stage.reads}
         self._on_finished = on_finished
-        self._reply_topics = frozenset(reply_topics)
         self._next_slice = next_slice
         self._on_effects = on_effects
-        self._limit = DeadLetterLimit(limit or DeadLetterSettings())
         self._metrics = StageMetrics(stage.name)
         start_at_zero(REPLAYS, [stage.name])
         start_at_zero(DEAD_LETTERS, DEAD_LETTER_REASONS)
@@ -149,8 +149,25 @@ class RecordProcessor:
     def run_sync(self, record: Incoming) -> Processed | None:
         """Process a record without waiting; None when it needs `run`. Its effects are not written.
 
-        A bug in the handler needs `run`, which reports it.
+        The handler also reads the pending rows: those of the records that are written with this
+        one. A bug in it needs `run`, which reports it.
         """
+        processed = self._run_in_context(record)
+        if processed is not None:
+            self._count_started(record)
+        return processed
+
+    def run_chained(self, event: Outgoing, record: Incoming) -> ChainedEvent | None:
+        """Process an event of another stage before it is written; None when it has to be.
+
+        ``record`` is its `chained_record`.
+        """
+        processed = self._run_in_context(record)
+        if processed is None or not is_chainable(processed.effects, self.writer.targets):
+            return None
+        return ChainedEvent(event, processed, self._chained_written)
+
+    def _run_in_context(self, record: Incoming) -> Processed | None:
         if (
             self._sync is None
             or record.topic == HEARTBEATS.name
@@ -165,35 +182,19 @@ class RecordProcessor:
         scope = self._open_scope(record)
         began = now()
         try:
-            effects = sync(record)
+            effects = self.writer.call_with_pending(sync, record)
             if effects is None:
                 return None
             rows = [each for each in effects if isinstance(each, TableWrite)]
-            chain = self._chained_stages.process(effects)
+            chained = self._chained_stages.process(effects)
         except Exception:  # noqa: BLE001  (raised again, and reported, by the task of the record)
             return None
-        self._count_started(record)
-        return Processed(record, effects, scope, began, started, context, rows, chain)
+        return Processed(record, effects, scope, began, started, context, rows, chained)
 
-    def run_chained(self, event: Outgoing, partition: int) -> Chained | None:
-        """Process an event of another stage before it is written; None when it has to be."""
-        record = Incoming(
-            event.topic.name,
-            partition,
-            UNWRITTEN,
-            event.key,
-            event.value,
-            event.headers,
-            time.time(),
-        )
-        processed = self.run_sync(record)
-        if processed is None or not is_chainable(processed.effects):
-            return None
-        return Chained(event, processed, self._chained_written)
-
-    def _chained_written(self, chained: Chained) -> None:
+    def _chained_written(self, chained: ChainedEvent) -> None:
         """Account for an event that this stage processed: its effects are acknowledged."""
         event, processed = chained.event, chained.processed
+        self._count_started(processed.record)
         if processed.scope.recorder is not None:
             topic, partition = self._kafka_names[event.topic.name], processed.record.partition
             for span in event.spans:
@@ -201,29 +202,23 @@ class RecordProcessor:
                     handed_over(span, topic, partition, processed.began)
                 )
             self._record_processing(processed.record, processed.scope, processed.began)
-        self._metrics.records_finished([processed.started], len(processed.effects))
+        self._metrics.records_finished([processed.started], len(processed.own))
 
     async def write_batch(self, batch: Sequence[Processed]) -> None:
         """Write the effects of several records, and report these as finished.
 
-        After an error, such as a refused record, each source record is processed again by itself:
-        the effects of one may depend on rows of those before it. Copies of what was written are
-        identical.
+        After an error, such as a refused record, each source record is written by itself. One that
+        may have read a pending row is processed again: the result is the same, up to times in it.
         """
         self._metrics.in_progress.inc(len(batch))
         try:
-            try:
-                written = await self._write(
-                    [(effect, each.record) for each in batch for effect in each.written]
-                )
-                written -= _account_for_chains(batch)
-            except StageFailedError:
-                raise
-            except Exception:  # noqa: BLE001  (reported for the record that it belongs to)
+            written = await self._write_together(batch)
+            if written is None:
                 written = 0
+                has_rows = any(each.rows for each in batch)
                 for each in batch:
-                    again = asyncio.create_task(self._process(each.record), context=each.context)
-                    written += await again
+                    work = self._write_alone(each, again=has_rows)
+                    written += await asyncio.create_task(work, context=each.context)
         finally:
             self._metrics.in_progress.dec(len(batch))
         self._on_finished([each.record for each in batch])
@@ -231,15 +226,31 @@ class RecordProcessor:
             self._record_processing(each.record, each.scope, each.began)
         self._metrics.records_finished([each.started for each in batch], written)
 
-    def stage(self, processed: Processed) -> None:
-        """Make the rows of a processed record visible to those that are written with it."""
-        for row in processed.rows:
-            self._tables[row.table].stage(row)
+    async def _write_together(self, batch: Sequence[Processed]) -> int | None:
+        """Write the effects of records; return the number of their own, None after an error."""
+        try:
+            await self.writer.write([pair for each in batch for pair in each.written()])
+        except StageFailedError:
+            raise
+        except Exception:  # noqa: BLE001  (reported for the record that it belongs to)
+            return None
+        for each in batch:
+            if each.chained is not None:
+                each.chained.on_written()
+        return sum(len(each.own) for each in batch)
 
-    def unstage(self) -> None:
-        """Hide the staged rows."""
-        for table in self._tables.values():
-            table.unstage()
+    async def _write_alone(self, processed: Processed, *, again: bool) -> int:
+        """Write the effects of one record without chained stages, processed again if asked to."""
+        record, effects = processed.record, processed.effects
+        try:
+            if again and self._sync is not None:
+                found = self._sync(record)
+                if found is None:
+                    return await self._process(record)
+                effects = found
+            return await self.write(effects, record)
+        except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost one)
+            return await self._report_bug(record, error)
 
     def _open_scope(self, record: Incoming) -> Scope:
         """Open the tracing scope of a record, and set the variables of its log lines."""
@@ -288,18 +299,19 @@ class RecordProcessor:
 
     async def _write_chained(self, effects: Sequence[Effect], record: Incoming) -> int:
         """Write effects, with those of the chained stages in the place of their events."""
-        chain = self._chained_stages.process(effects)
-        if chain is None:
+        chained = self._chained_stages.process(effects)
+        if chained is None:
             return await self.write(effects, record)
+        own = [(effect, record) for effect in chained.own]
         try:
-            written = await self.write(chain.effects, record)
+            await self.writer.write([*own, *chained.written()])
         except StageFailedError:
             raise
         except Exception:  # noqa: BLE001  (the chained stage reports it for its event)
             return await self.write(effects, record)
-        for topic in chain.topics():
-            self._on_chained(topic)
-        return written - chain.account()
+        self._on_chained(record, chained.topics())
+        chained.on_written()
+        return len(own)
 
     async def _write_slices(self, slices: Slices, record: Incoming) -> int:
         """Write one slice after the other, each with a slot of its own."""
@@ -346,92 +358,8 @@ class RecordProcessor:
         return [dead_letter(record, error, self._stage.name)]
 
     async def write(self, effects: Sequence[Effect], record: Incoming | None = None) -> int:
-        """Write effects, of a record or of housekeeping; return how many were acknowledged.
-
-        Rows go to the partition of the record, and are visible once they are acknowledged; to the
-        records of a batch they are before (`stage`). All effects before a `Flush` are acknowledged
-        before the effects behind it are sent.
-        """
-        return await self._write([(effect, record) for effect in effects])
-
-    async def _write(self, effects: Sequence[tuple[Effect, Incoming | None]]) -> int:
-        """Write effects, each with the record that caused it."""
-        signals = self._limit.pause_signals([effect for effect, _ in effects], self._stage.name)
-        written = 0
-        for part in _split_at_flushes([*effects, *((signal, None) for signal in signals)]):
-            started = now()
-            try:
-                acknowledged = await self._producer.publish([self.to_write(*each) for each in part])
-            except RecordRefusedError as refused:
-                # They are written again; rows in the changelog that were not applied leave a gap.
-                self._apply_rows(part, refused.acknowledged)
-                raise
-            self._apply_rows(part, acknowledged)
-            if Recording.recorder is not None:
-                _record_sent(part, acknowledged, Recording.recorder, started)
-            written += len(part)
-        return written
-
-    def _apply_rows(
-        self,
-        effects: Sequence[tuple[Effect, Incoming | None]],
-        acknowledged: Sequence[RecordMetadata | None],
-    ) -> None:
-        for (effect, _), metadata in zip(effects, acknowledged, strict=False):
-            if isinstance(effect, TableWrite) and metadata is not None:
-                self._tables[effect.table].apply(effect, metadata)
-
-    def to_write(self, effect: Outgoing | TableWrite, record: Incoming | None = None) -> Write:
-        """Return the Kafka record of an effect.
-
-        Raises:
-            UndeclaredTopicError: `Stage.writes` lacks its topic.
-        """
-        if isinstance(effect, TableWrite):
-            partition = record.partition if record else None
-            return self._tables[effect.table].changelog_record(effect, partition)
-        name = self.targets.get(effect.topic) or self._chained_stages.kafka_name(effect.topic)
-        if name is None:
-            raise UndeclaredTopicError(
-                f"{effect.topic.name} is not among the writes of the stage {self._stage.name}"
-            )
-        headers = effect.headers
-        if effect.topic is DEADLETTERS:
-            headers = with_origin_name(effect, self._prefix)
-        if effect.reply_to in self._reply_topics:
-            return Write(effect.reply_to, effect.key, effect.value, headers, fallback=name)
-        return Write(name, effect.key, effect.value, headers)
-
-
-def _account_for_chains(batch: Sequence[Processed]) -> int:
-    """Account for the chained events of records that are written; return their effects."""
-    return sum(each.chain.account() for each in batch if each.chain is not None)
-
-
-def _record_sent(
-    effects: Sequence[tuple[Effect, Incoming | None]],
-    acknowledged: Sequence[RecordMetadata],
-    recorder: Recorder,
-    started: int,
-) -> None:
-    for (effect, _), metadata in zip(effects, acknowledged, strict=True):
-        for span in effect.spans if isinstance(effect, Outgoing) else ():
-            recorder.record(
-                after_ack(span, metadata.topic, metadata.partition, metadata.offset, started)
-            )
-
-
-def _split_at_flushes(
-    effects: Iterable[tuple[Effect, Incoming | None]],
-) -> Iterator[list[tuple[Outgoing | TableWrite, Incoming | None]]]:
-    part: list[tuple[Outgoing | TableWrite, Incoming | None]] = []
-    for effect, record in effects:
-        if isinstance(effect, Flush):
-            yield part
-            part = []
-        else:
-            part.append((effect, record))
-    yield part
+        """Write effects of a record, or of housekeeping; return how many were acknowledged."""
+        return await self.writer.write([(effect, record) for effect in effects])
 
 
 def dead_letter(record: Incoming, error: Exception, step: str, *, request_id: str = "") -> Outgoing:

@@ -6,7 +6,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
 
-from streams.records import Incoming
+from streams.records import Incoming, TableWrite
 from streams.runtime.chaining import Processed
 from streams.runtime.concurrency import RESERVED, Reservation
 from streams.runtime.offset_tracker import Partition
@@ -14,20 +14,26 @@ from streams.runtime.schedule import Scheduled
 from streams.runtime.write_batches import WriteBatches
 
 
+class PendingRows(Protocol):
+    """The rows of the records in the open batch."""
+
+    def add_pending(self, rows: Sequence[TableWrite]) -> None:
+        """Let the records that are written together with these rows read them."""
+
+    def clear_pending(self) -> None: ...
+
+
 class Processor(Protocol):
     """Processes records; an error that it raises ends the stage."""
+
+    @property
+    def writer(self) -> PendingRows: ...
 
     async def run(self, record: Incoming) -> None:
         """Process one record."""
 
     def run_sync(self, record: Incoming) -> Processed | None:
         """Process a record without waiting; None when it needs `run`."""
-
-    def stage(self, processed: Processed) -> None:
-        """Make the rows of a record visible to the records that are written with it."""
-
-    def unstage(self) -> None:
-        """Hide the staged rows."""
 
     async def write_batch(self, batch: Sequence[Processed]) -> None:
         """Write the effects of records that were processed without waiting."""
@@ -66,7 +72,7 @@ class RecordTasks:
         self._on_failure = on_failure
         self._tasks: dict[RecordId, asyncio.Task[None]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
-        self._batches = WriteBatches(self._write, self._on_batch_done, on_close=self._unstage)
+        self._batches = WriteBatches(self._write, self._on_batch_done, on_close=self._clear_pending)
 
     def __len__(self) -> int:
         """The number of records in progress, without orphans."""
@@ -141,9 +147,9 @@ class RecordTasks:
                 task.cancel()
 
     def _add(self, processed: Processed, entry: Scheduled[Any]) -> asyncio.Task[None]:
-        task = self._batches.add((processed, entry), entry.key)
-        self.processor.stage(processed)
-        return task
+        # Before the record is added: a batch that is full then is closed.
+        self.processor.writer.add_pending(processed.rows)
+        return self._batches.add((processed, entry), entry.key)
 
     async def drain(self, grace: float) -> None:
         """Wait for all tasks up to a grace period, and cancel the rest."""
@@ -161,9 +167,9 @@ class RecordTasks:
     async def _write(self, batch: Sequence[_Batched]) -> None:
         await self.processor.write_batch([processed for processed, _ in batch])
 
-    def _unstage(self) -> None:
+    def _clear_pending(self) -> None:
         # The processor is set after this object is made.
-        self.processor.unstage()
+        self.processor.writer.clear_pending()
 
     def _on_batch_done(self, batch: Sequence[_Batched], task: asyncio.Task[None]) -> None:
         for processed, entry in batch:

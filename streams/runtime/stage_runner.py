@@ -29,7 +29,7 @@ from streams.observability.metrics import StageMetrics
 from streams.records import Effect, Incoming, Outgoing
 from streams.runtime.assigned_partitions import AssignedPartitions, PartitionShare
 from streams.runtime.back_pressure import BackPressure
-from streams.runtime.chaining import Chained, ChainedStages
+from streams.runtime.chaining import ChainedEvent, ChainedStages, chained_record
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.runtime.consumption import Consumption
 from streams.runtime.housekeeping import Housekeeping
@@ -134,10 +134,10 @@ class StageRunner:
             self._resources.enter_context(
                 self._lag.tracking(self.stage.name, self.tables, self._progress)
             )
-            if self.stage.chained and self._settings.stage.chaining:
+            if self.stage.chained:
                 self._resources.enter_context(
                     self._chained_stages.registered(
-                        self.stage.sources, self._process_chained, self._processor.targets
+                        self.stage.sources, self._process_chained, self._processor.writer.targets
                     )
                 )
             self.consumption.start()
@@ -213,11 +213,14 @@ class StageRunner:
             on_effects=self.consumption.dispatcher.charge,
             limit=self._settings.deadletters,
             chained_stages=self._chained_stages,
-            on_chained=self._back_pressure.finish,
+            on_chained=self.consumption.dispatcher.refund,
         )
 
-    def _process_chained(self, event: Outgoing) -> Chained | None:
-        """Process an event of another stage, if this one owns its partition and runs."""
+    def _process_chained(self, event: Outgoing) -> ChainedEvent | None:
+        """Process an event of another stage, if this one would take it at once from its topic.
+
+        It owns the partition, runs, is not paused, and the later stages have capacity.
+        """
         topic = event.topic
         if (
             event.key is None
@@ -231,8 +234,11 @@ class StageRunner:
         partition = self._producer.partition_of(name, event.key)
         if partition is None or (topic.name, partition) not in self._partitions:
             return None
+        record = chained_record(event, partition)
+        if not self._back_pressure_gate.admits(self.consumption.dispatcher.claim(record)):
+            return None
         assert self._processor is not None
-        return self._processor.run_chained(event, partition)
+        return self._processor.run_chained(event, record)
 
     def _write(self, effects: Sequence[Effect]) -> Coroutine[Any, Any, int]:
         assert self._processor is not None

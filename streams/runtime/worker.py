@@ -33,8 +33,8 @@ from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.heartbeats import Heartbeats
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import Settings
-from streams.stage import Stage, stage_names, topics_of
-from streams.topics import DEADLETTERS, SIGNALS
+from streams.stage import Stage, chained_topics, load_stages, stage_names, topics_of
+from streams.topics import DEADLETTERS, SIGNALS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Worker:
             settings.stage, commit_seconds=kafka.commit_interval_seconds
         )
         self._lag = LagMonitor()
-        self._chained_stages = ChainedStages()
+        self._chained_stages = ChainedStages(_chained_topics(stages, settings))
         self._access = AccessMonitor(
             kafka, worker_acls(stages, kafka.topic_prefix, kafka.reply_topics)
         )
@@ -210,6 +210,20 @@ class Worker:
         while (error := runner.failure()) is None:  # noqa: ASYNC110  (Faust has no such event)
             await asyncio.sleep(WATCH_SECONDS)
         return error
+
+
+def _chained_topics(stages: Sequence[Stage], settings: Settings) -> frozenset[Topic]:
+    """Return the topics whose events are chained in a worker of these stages."""
+    is_useful = len(stages) > 1 and any(stage.chained for stage in stages)
+    if not settings.stage.chaining or not is_useful:
+        return frozenset()
+    try:
+        # A plug-in may read a topic in a worker of its own.
+        installed = {stage.name: stage for stage in (*load_stages(), *stages)}
+    except Exception as error:  # noqa: BLE001  (of a plug-in that this worker does not run)
+        log.warning("stages are not chained: an installed one cannot be loaded: %r", error)
+        return frozenset()
+    return chained_topics(tuple(installed.values()))
 
 
 def _is_cancelled() -> bool:

@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 BATCH_RECORDS = 64
-"""Maximum number of records in a batch, as in a poll: 2 to 10 ms of processing."""
+"""Maximum number of records in a batch, as in a poll: 2 to 10 ms of processing, 20 with chained
+stages."""
 
 
 class WriteBatches(Generic[T]):

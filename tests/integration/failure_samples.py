@@ -16,12 +16,10 @@ from typing import Any
 
 import msgspec
 
-from agents.engine.interface import EngineError, EngineFailure, EngineJob
+from agents.engine.interface import EngineError, EngineFailure, EngineJob, PoolSettings
 from agents.engine.pool import EnginePool
-from agents.engine.settings import PoolSettings
-from agents.network.egress import Egress
-from agents.network.trust import write_ca_bundle
-from agents.platforms.tiktok.page import EXTRACTOR
+from agents.network.egress import Egress, write_ca_bundle
+from agents.platforms.tiktok.handler import EXTRACTOR
 from schemas.video import Cookie
 from tests.standin import SCENARIOS, Standin, short_code, video_id
 from tests.unit.agents.engine.extractors import extractor_path

@@ -1,14 +1,14 @@
 """Sites beside TikTok with the links of their posts, and readers of those."""
 
-from agents.platforms.configured.handler import ConfiguredPlatform
-from agents.platforms.douyin.handler import Douyin
-from agents.platforms.facebook.handler import Facebook
-from agents.platforms.instagram.handler import Instagram
+from agents.platforms.configured import ConfiguredPlatform
+from agents.platforms.douyin import Douyin
+from agents.platforms.facebook import Facebook
+from agents.platforms.instagram import Instagram
 from agents.platforms.interface import Platform
-from agents.platforms.reddit.handler import Reddit
-from agents.platforms.vimeo.handler import Vimeo
-from agents.platforms.x.handler import X
-from agents.platforms.youtube.handler import YouTube
+from agents.platforms.reddit import Reddit
+from agents.platforms.vimeo import Vimeo
+from agents.platforms.x import X
+from agents.platforms.youtube import YouTube
 from schemas.video import Extraction, VideoRef
 from tests.integration.failure_samples import EngineHarness
 from tests.site_settings import settings_of

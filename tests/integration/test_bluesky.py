@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from agents.platforms.bluesky.handler import Bluesky, read_url
+from agents.platforms.bluesky import Bluesky
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Extraction
 from tests.integration.failure_samples import EngineHarness, engine_harness
@@ -26,13 +26,13 @@ async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Eng
 async def read(
     harness: EngineHarness, scenario: str, account: str = "some.bsky.social"
 ) -> Extraction:
-    video = read_url(URL.format(account, video_id(scenario)))
+    video = PLATFORM.parse_url(URL.format(account, video_id(scenario)))
     return await PLATFORM.get_video_info(video, harness.pool, egress="direct", deadline_seconds=8)
 
 
 async def test_post_offers_its_streams_and_its_file(harness: EngineHarness) -> None:
     extraction = await read(harness, "ok")
-    video = read_url(URL.format("some.bsky.social", video_id("ok")))
+    video = PLATFORM.parse_url(URL.format("some.bsky.social", video_id("ok")))
     sources = PLATFORM.get_media_sources(extraction)
     info = PLATFORM.describe(video, extraction, sources)
     assert info.title == f"Post {video_id('ok')}"

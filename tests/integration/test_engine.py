@@ -50,7 +50,7 @@ MAIN = """
 import asyncio, os, signal, sys, time
 from agents.engine.interface import EngineJob
 from agents.engine.pool import EnginePool
-from agents.engine.settings import PoolSettings
+from agents.engine.interface import PoolSettings
 from agents.network.egress import Egress
 from tests.unit.agents.engine.extractors import extractor_path
 

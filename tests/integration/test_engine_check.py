@@ -21,7 +21,7 @@ from tests.standin.socks import PASSWORD, USER
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # The code of the entry point `clipmill engine`.
-PROGRAM = "from agents.engine_check.cli import engine; engine(prog_name='clipmill engine')"
+PROGRAM = "from agents.engine_check import engine; engine(prog_name='clipmill engine')"
 SITES = {
     "hitrecord": {
         "hosts": ["hitrecord.org"],

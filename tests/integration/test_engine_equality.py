@@ -20,7 +20,7 @@ from agents.engine.failures import flatten
 from agents.engine.interface import EngineError, EngineFailure, EngineJob
 from agents.engine.results import to_json
 from agents.engine.subtitles import with_bounded_subtitles
-from agents.platforms.tiktok.page import EXTRACTOR
+from agents.platforms.tiktok.handler import EXTRACTOR
 from tests.integration.failure_samples import EngineHarness, engine_harness
 from tests.standin import SCENARIOS, user_name, video_id
 from tests.standin.ids import case_of_id

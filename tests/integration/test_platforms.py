@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from agents.network.session import open_session
-from agents.platforms.configured.handler import ConfiguredPlatform
+from agents.platforms.configured import ConfiguredPlatform
 from agents.platforms.extractor_names import check_extractors
 from agents.platforms.interface import Platform, ShortLink
-from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms
-from agents.platforms.streamable.handler import Streamable
+from agents.platforms.short_links import LinkResolver
+from agents.platforms.streamable import Streamable
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Extraction, MediaSource, VideoRef
 from streams.settings.platforms import ConfiguredSite
@@ -224,7 +224,7 @@ async def test_only_engine_processes_import_yt_dlp() -> None:
     """Importing it costs memory and time, and the engine may use another release."""
     stages = (
         "validation.agent extraction.agent selection download.agent recovery.agent commands.agent "
-        "engine_check.cli"
+        "engine_check"
     )
     script = "; ".join(
         [

@@ -6,7 +6,6 @@ adds.
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -18,6 +17,12 @@ from schemas.video import Cookie, MediaSource, VideoFormat, container_of
 
 MAX_FORMATS = 200
 """Formats per post; real posts have about two dozen."""
+
+MAX_PICTURES = 100
+"""TikTok permits 35 in a post; the extractor returns no more than this."""
+
+HOSTS_PER_PICTURE = 2
+"""TikTok lists two or three; one suffices as long as it works."""
 
 _CODECS = {"bytevc1": "h265", "hevc": "h265", "h265": "h265", "avc": "h264", "h264": "h264"}
 """TikTok's and yt-dlp's names. Missing: ``bytevc2``, H.266, which no common player supports."""
@@ -32,6 +37,9 @@ _VIDEO_ONLY = re.compile(r"/media-video-[a-z0-9]+/?$", re.ASCII)
 
 _PATH_TIME = re.compile(r"/[0-9a-f]{32}/(?P<time>[0-9a-f]{8})/", re.ASCII)
 
+_CONTAINER = re.compile(r"\.(jpe?g|png|webp|heic|heif|avif|gif)$")
+_DEFAULT_CONTAINER = "jpeg"
+
 
 def read_sources(fields: Fields, cookies: tuple[Cookie, ...] = ()) -> tuple[MediaSource, ...]:
     """Return every format with its URL: pictures first, then files in the extractor's order.
@@ -43,7 +51,7 @@ def read_sources(fields: Fields, cookies: tuple[Cookie, ...] = ()) -> tuple[Medi
         fields: yt-dlp's dictionary, as `TikTokIE` returns it.
         cookies: cookies that the page set. They are filtered by host at the time of a request.
     """
-    sources = [*_pictures(fields, cookies), *_files(fields, cookies)]
+    sources = [*read_pictures(fields, cookies), *_files(fields, cookies)]
     ids = unique_ids([source.format.format_id for source in sources])
     pairs = zip(sources, ids, strict=True)
     return tuple(replace(each, format=replace(each.format, format_id=name)) for each, name in pairs)
@@ -55,18 +63,12 @@ def read_expiry(sources: Iterable[MediaSource]) -> float | None:
     return min((end for end in ends if end), default=None)
 
 
-def _pictures(fields: Fields, cookies: tuple[Cookie, ...]) -> Iterator[MediaSource]:
-    headers = dict(media_headers(fields))
-    for picture in read_pictures(fields):
-        yield MediaSource(format=picture.format, url=picture.url, headers=headers, cookies=cookies)
-
-
 def _files(fields: Fields, cookies: tuple[Cookie, ...]) -> Iterator[MediaSource]:
     entries = objects(fields, "formats", limit=MAX_FORMATS)
     headers = media_headers(fields)
     for index, entry in enumerate(each for each in entries if https_url(each, "url")):
         yield MediaSource(
-            format=_without_false_audio(_format(entry, index), str(entry["url"])),
+            format=_format(entry, index),
             url=str(entry["url"]),
             headers={**headers, **media_headers(entry)},
             cookies=cookies,
@@ -76,11 +78,13 @@ def _files(fields: Fields, cookies: tuple[Cookie, ...]) -> Iterator[MediaSource]
 def _format(entry: Fields, index: int) -> VideoFormat:
     video_codec = _codec(entry, "vcodec")
     note = (text(entry, "format_note", limit=100) or "").lower()
+    url = str(entry["url"])
+    is_video_only = "/media-video-" in url and _VIDEO_ONLY.search(urlsplit(url).path)
     return VideoFormat(
         format_id=format_id_of(entry, index),
         container=container_of(text(entry, "ext", limit=10)),
         video_codec=video_codec,
-        audio_codec=_codec(entry, "acodec"),
+        audio_codec=None if is_video_only else _codec(entry, "acodec"),
         width=integer(entry, "width", minimum=1) if video_codec else None,
         height=integer(entry, "height", minimum=1) if video_codec else None,
         bits_per_second=bits_per_second(entry),
@@ -90,12 +94,6 @@ def _format(entry: Fields, index: int) -> VideoFormat:
         playable=video_codec != _UNPLAYABLE and "unplayable" not in note,
         song=entry.get("format_id") == _SONG,
     )
-
-
-def _without_false_audio(listed: VideoFormat, url: str) -> VideoFormat:
-    """Return a format without its audio codec if its URL is that of a video-only file."""
-    is_video_only = "/media-video-" in url and _VIDEO_ONLY.search(urlsplit(url).path)
-    return replace(listed, audio_codec=None) if is_video_only else listed
 
 
 def _codec(entry: Fields, name: str) -> str | None:
@@ -109,24 +107,7 @@ def _path_time(url: str) -> float | None:
     return float(int(found["time"], 16)) if found else None
 
 
-MAX_PICTURES = 100
-"""TikTok permits 35 in a post; the extractor returns no more than this."""
-
-HOSTS_PER_PICTURE = 2
-"""TikTok lists two or three; one suffices as long as it works."""
-
-_CONTAINER = re.compile(r"\.(jpe?g|png|webp|heic|heif|avif|gif)$")
-_DEFAULT_CONTAINER = "jpeg"
-
-
-class Picture(NamedTuple):
-    """One source of a picture: its format and its URL."""
-
-    format: VideoFormat
-    url: str
-
-
-def read_pictures(fields: Fields) -> list[Picture]:
+def read_pictures(fields: Fields, cookies: tuple[Cookie, ...] = ()) -> list[MediaSource]:
     """Return the pictures in order, each before its motion file if it is a live photo.
 
     A picture of two hosts is two formats of one `VideoFormat.picture`, ``image-01`` and
@@ -136,10 +117,14 @@ def read_pictures(fields: Fields) -> list[Picture]:
     Args:
         fields: yt-dlp's dictionary with ``images``: ``{"urls": […], "width": …, "height": …,
             "motion": […]}``. A picture without a URL keeps its number.
+        cookies: see `read_sources`.
     """
+    headers = dict(media_headers(fields))
     images = objects(fields, "images", limit=MAX_PICTURES)
     return [
-        each for number, image in enumerate(images, start=1) for each in _sources(image, number)
+        MediaSource(format=described, url=url, headers=headers, cookies=cookies)
+        for number, image in enumerate(images, start=1)
+        for described, url in _picture(image, number)
     ]
 
 
@@ -149,7 +134,8 @@ def missing_pictures(fields: Fields) -> tuple[int, ...]:
     return tuple(number for number, image in enumerate(images, start=1) if not _urls(image, "urls"))
 
 
-def _sources(image: Fields, number: int) -> Iterator[Picture]:
+def _picture(image: Fields, number: int) -> Iterator[tuple[VideoFormat, str]]:
+    """Yield the formats of a picture and of its motion file, each with its URL."""
     for format_id, url in _with_ids(f"image-{number:02}", _urls(image, "urls")):
         still = VideoFormat(
             format_id=format_id,
@@ -158,12 +144,12 @@ def _sources(image: Fields, number: int) -> Iterator[Picture]:
             height=integer(image, "height", minimum=1),
             picture=number,
         )
-        yield Picture(still, url)
+        yield still, url
     for format_id, url in _with_ids(f"motion-{number:02}", _urls(image, "motion")):
         motion = VideoFormat(
             format_id=format_id, container="mp4", video_codec="h264", picture=number, motion=True
         )
-        yield Picture(motion, url)
+        yield motion, url
 
 
 def _with_ids(name: str, urls: list[str]) -> Iterator[tuple[str, str]]:

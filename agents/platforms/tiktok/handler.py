@@ -19,7 +19,7 @@ from agents.platforms.tiktok.formats import (
 )
 from agents.platforms.tiktok.link_forms import HOSTS
 from agents.platforms.tiktok.listings import EXTRACTORS, read_listing
-from agents.platforms.tiktok.urls import NAME, is_story, page_url, profile_url, read_url
+from agents.platforms.tiktok.urls import NAME, profile_url, read_url
 from schemas import (
     ClipmillError,
     ErrorCode,
@@ -74,7 +74,8 @@ class TikTok(BasePlatform):
         return read_url(url)
 
     def page_url(self, video: VideoRef) -> str:
-        return page_url(video)
+        # Stories too are served under this path.
+        return video.url.replace("/story/", "/video/")
 
     async def get_listing(
         self,
@@ -140,7 +141,7 @@ class TikTok(BasePlatform):
 
     def to_error(self, failure: EngineFailure, subject: VideoRef | ListingRef) -> ClipmillError:
         row = find_row(failure, TABLE)
-        if isinstance(subject, VideoRef) and is_story(subject):
+        if isinstance(subject, VideoRef) and "/story/" in subject.url:
             row = _for_story(row)
         return error_from_row(row, failure, subject=subject, site=SITE)
 

@@ -1,11 +1,8 @@
 """The known forms of TikTok links, one row each, in matching order."""
 
-import re
 from typing import Literal
 
 import msgspec
-
-from agents.platforms.urls import Link
 
 PAGE_HOSTS = (
     "www.tiktok.com",
@@ -46,11 +43,6 @@ class Form(msgspec.Struct, frozen=True):
     kind: Kind = "refused"
     what: str = ""
     hosts: tuple[str, ...] = PAGE_HOSTS
-
-    def match(self, link: Link) -> re.Match[str] | None:
-        """Return the match when the link has this form."""
-        found = re.fullmatch(f"{self.path}/?", link.path, re.ASCII)
-        return found if link.host in self.hosts else None
 
 
 _ID = r"(?P<id>[0-9]+)"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from agents.platforms.interface import ShortLink, Target
 from agents.platforms.tiktok.link_forms import FORMS, HOSTS, SHORT_HOSTS, Form
-from agents.platforms.urls import Link, parse_link, shorten
+from agents.platforms.urls import Link, SiteLinks, parse_link, shorten
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import ListingRef
 from schemas.video import VideoRef
@@ -18,9 +18,11 @@ NAME = "tiktok"
 MAX_ID = 2**64 - 1
 """Ids are 64-bit numbers; the upper half is the second of publication."""
 
-SUPPORTED = (
-    "clipmill fetches videos, photo posts and stories, such as"
-    " https://www.tiktok.com/@name/video/7608826249200356630, and lists profiles and collections"
+LINKS = SiteLinks(
+    site="TikTok",
+    hosts=HOSTS,
+    supported="clipmill fetches videos, photo posts and stories, such as"
+    " https://www.tiktok.com/@name/video/7608826249200356630, and lists profiles and collections",
 )
 
 _LANGUAGE = re.compile(r"/[a-z]{2,3}(?:[_-][A-Za-z]{2,4})?(?=/.)", re.ASCII)
@@ -59,12 +61,13 @@ def read_url(url: object) -> Target | ShortLink:
     """
     link = _normalized(parse_link(url, known_hosts=HOSTS))
     if link.host not in HOSTS:
-        raise _unsupported_error(f"{link.host} is not a TikTok host", link)
+        raise LINKS.unsupported(link, f"{link.host} is not a TikTok host")
     for each in (link, _without_language(link)):
         for form in FORMS:
-            if found := form.match(each):
+            found = re.fullmatch(f"{form.path}/?", each.path, re.ASCII)
+            if found is not None and each.host in form.hosts:
                 return _to_target(form, found, each)
-    raise _unsupported_error("this is not a page of a post, profile or collection", link)
+    raise LINKS.unsupported(link, "this is not a page of a post, profile or collection")
 
 
 def _normalized(link: Link) -> Link:
@@ -93,11 +96,6 @@ def canonical_url(video_id: str, user: str = "") -> str:
     return f"https://www.tiktok.com/@{_user_or_placeholder(user)}/video/{video_id}"
 
 
-def page_url(video: VideoRef) -> str:
-    """Return the URL of the page to read; stories too are served under ``/video/``."""
-    return video.url.replace("/story/", "/video/")
-
-
 def post_id_of(url: str) -> str | None:
     """Return the id of the post that the URL identifies, None for any other URL."""
     try:
@@ -105,11 +103,6 @@ def post_id_of(url: str) -> str | None:
     except ClipmillError:
         return None
     return target.id if isinstance(target, VideoRef) else None
-
-
-def is_story(video: VideoRef) -> bool:
-    """Return whether the post was requested as a story, which expires after 24 hours."""
-    return "/story/" in video.url
 
 
 def profile_url(user: str | None) -> str | None:
@@ -140,7 +133,7 @@ def _to_target(form: Form, found: re.Match[str], link: Link) -> Target | ShortLi
             _check_id(groups["id"], link)
             return ShortLink(url=_shared_url(link.host, groups))
         case "refused":
-            raise _unsupported_error(f"this is {form.what}", link)
+            raise LINKS.unsupported(link, f"this is {form.what}")
 
 
 def _post_in_query(form: Form, link: Link) -> str:
@@ -149,9 +142,9 @@ def _post_in_query(form: Form, link: Link) -> str:
     values = (unquote(value) for name, _, value in pairs if name in _POST_PARAMETERS)
     ids = {value for value in values if re.fullmatch(r"[0-9]+", value, re.ASCII)}
     if len(ids) > 1:
-        raise _unsupported_error("its parameters name several posts", link)
+        raise LINKS.unsupported(link, "its parameters name several posts")
     if not ids:
-        raise _unsupported_error(f"this is {form.what}", link)
+        raise LINKS.unsupported(link, f"this is {form.what}")
     return ids.pop()
 
 
@@ -204,10 +197,3 @@ def _check_id(digits: str, link: Link) -> None:
 def _invalid_error(reason: str, link: Link) -> ClipmillError:
     message = f"This TikTok link is invalid: {reason} ({shorten(link.url)})."
     return ClipmillError(ErrorCode.REQUEST_INVALID, message, field="url", reason=reason)
-
-
-def _unsupported_error(reason: str, link: Link) -> ClipmillError:
-    message = f"{shorten(link.url)} is not supported: {reason}; {SUPPORTED}."
-    return ClipmillError(
-        ErrorCode.CONTENT_UNSUPPORTED, message, field="url", reason=reason, supported=SUPPORTED
-    )

@@ -11,8 +11,7 @@ from agents.access.performance import PerformanceMonitor
 from agents.commands.agent import reject
 from agents.ledger.duplicates import DropReason, DuplicateReports
 from agents.ledger.events import ResultHeader, measure
-from agents.plugins import Trouble
-from agents.plugins.request import PluginRequest
+from agents.plugins import PluginRequest, Trouble
 from agents.recovery.agent import _count_attempt
 from agents.recovery.decisions import Backoff
 from agents.validation.agent import Validation

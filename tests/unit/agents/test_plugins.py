@@ -13,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.access.gate import installed_plugins
-from agents.plugins import GROUP, HOOKS, Plugin, PluginRequest, Plugins, describe, outcome_of
-from agents.plugins.hooks import SLOW_SECONDS, TROUBLES_MAX
+from agents.plugins import (
+    GROUP,
+    HOOKS,
+    SLOW_SECONDS,
+    TROUBLES_MAX,
+    Plugin,
+    PluginRequest,
+    Plugins,
+    describe,
+    outcome_of,
+)
 from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from streams.observability.metrics import REGISTRY
 from tests.unit.agents.builders import (
@@ -397,9 +406,7 @@ def test_plugins_are_loaded_once_per_process_and_their_troubles_counted(
 ) -> None:
     vars(third_party)["make"] = lambda: FailingPlugin(ValueError("boom"))
     found = {GROUP: [entry_point("counted", "make")]}
-    monkeypatch.setattr(
-        "agents.plugins.installed.entry_points", lambda *, group: found.get(group, [])
-    )
+    monkeypatch.setattr("agents.plugins.entry_points", lambda *, group: found.get(group, []))
     assert fresh_plugins() is fresh_plugins()
     fresh_plugins().start(REQUEST)
     labels = {"plugin": "counted", "trouble": "error"}

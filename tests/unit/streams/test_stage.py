@@ -6,8 +6,20 @@ import pytest
 
 from streams import stage as module
 from streams.settings import Settings, StageSettings
-from streams.stage import Stage, UnknownStageError, load_stages, topics_of
-from streams.topics import DEADLETTERS, REQUESTS, SIGNALS, TOPICS, Topic, changelog_topic
+from streams.stage import Stage, UnknownStageError, chained_topics, load_stages, topics_of
+from streams.topics import (
+    AUDIT,
+    DEADLETTERS,
+    EXTRACTED,
+    REQUESTS,
+    RESULTS,
+    SIGNALS,
+    TOPICS,
+    VALIDATED,
+    Topic,
+    changelog_topic,
+    reply_topic,
+)
 
 pytestmark = pytest.mark.usefixtures("own_settings")
 
@@ -70,3 +82,32 @@ def test_topics_of_stages_alone_are_created_once_before_the_changelogs() -> None
 def test_stage_produces_its_declared_topics_and_dead_letters_once() -> None:
     stage = replace(FIRST, writes=(SIGNALS, REQUESTS))
     assert stage.produces == (REQUESTS, DEADLETTERS, SIGNALS)
+
+
+OWN = Topic("thumbnails", "video key", "Pictures to fetch.")
+
+
+@pytest.mark.parametrize(
+    ("sources", "other", "chained"),
+    [
+        ((VALIDATED,), (REQUESTS,), {VALIDATED}),
+        ((VALIDATED, EXTRACTED), (EXTRACTED,), {VALIDATED}),
+        ((OWN,), (REQUESTS,), {OWN}),
+        ((AUDIT, RESULTS, REQUESTS), (), set()),
+        ((reply_topic("billing"),), (), set()),
+    ],
+)
+def test_topic_is_chained_if_a_chained_stage_is_its_only_reader(
+    sources: tuple[Topic, ...], other: tuple[Topic, ...], chained: set[Topic]
+) -> None:
+    stages = [replace(FIRST, sources=sources, chained=True), replace(SECOND, sources=other)]
+    assert chained_topics(stages) == chained
+
+
+def test_topics_of_stages_that_are_not_chained_are_not() -> None:
+    assert chained_topics([replace(FIRST, sources=(VALIDATED,))]) == frozenset()
+
+
+def test_stage_that_holds_records_cannot_be_chained() -> None:
+    with pytest.raises(ValueError, match="first is chained and holds records until due"):
+        replace(FIRST, chained=True, due=lambda *_: None)

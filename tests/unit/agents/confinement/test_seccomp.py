@@ -11,7 +11,7 @@ from agents.confinement.seccomp import (
     numbers_of,
     verdicts,
 )
-from agents.engine import javascript_filter
+from agents.engine import javascript_sandbox
 from agents.media import confinement
 from tests.unit.agents.confinement.interpreter import ALLOW, KILL, MISSING, REFUSE, verdict
 
@@ -19,7 +19,9 @@ THREAD = 0x3D0F00
 """Clone flags of libc for threads."""
 
 FILTERS = pytest.mark.parametrize(
-    "build", [confinement.build_filter, javascript_filter.build_filter], ids=["media", "javascript"]
+    "build",
+    [confinement.build_filter, javascript_sandbox.build_filter],
+    ids=["media", "javascript"],
 )
 EVERYWHERE = pytest.mark.parametrize("architecture", ARCHITECTURES)
 Build = Callable[[str], list[Instruction]]
@@ -48,10 +50,10 @@ def test_other_calling_conventions_are_refused_or_kill_the_process(build: Build)
     assert verdict(program, "x86_64", 5, audit=0x40000003) == KILL
 
 
-@pytest.mark.parametrize("calls", [confinement.ALLOWED, javascript_filter.FORBIDDEN])
+@pytest.mark.parametrize("calls", [confinement.ALLOWED, javascript_sandbox.FORBIDDEN])
 @EVERYWHERE
 def test_numbers_of_calls_are_unique(calls: dict[str, Syscall], architecture: str) -> None:
-    special = (CLONE, CLONE3, javascript_filter.PRLIMIT)
+    special = (CLONE, CLONE3, javascript_sandbox.PRLIMIT)
     numbers = numbers_of((*calls.values(), *special), architecture)
     missing = sum(each.on(architecture) is None for each in calls.values())
     assert len(set(numbers)) == len(calls) + len(special) - missing

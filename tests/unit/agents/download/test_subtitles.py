@@ -18,8 +18,7 @@ from agents.download.storage_guard import StorageGuard
 from agents.download.subtitles import BYTES_MAX, FAILURES_MAX
 from agents.network.answers import too_large
 from agents.network.download import Fetched, FetchLimits, OnBytes
-from agents.network.resource import FetchedResource, Write
-from agents.network.resource_answers import ByteRange
+from agents.network.resource import ByteRange, FetchedResource, Write
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.errors import ClipmillError, ErrorCode

@@ -20,9 +20,13 @@ from yt_dlp.networking.exceptions import (
 )
 
 from agents.engine.curl_handler import GuardedCurlRH
-from agents.engine.handlers import IMPERSONATION, engine_versions, guarded_handlers
+from agents.engine.handlers import (
+    IMPERSONATION,
+    GuardedRequestsRH,
+    engine_versions,
+    guarded_handlers,
+)
 from agents.engine.request_bounds import Bounds, Deadline, PageTooLargeError
-from agents.engine.requests_handler import GuardedRequestsRH
 from agents.network.guard import connect_check
 from tests.unit.agents.engine.web import Web, serving
 

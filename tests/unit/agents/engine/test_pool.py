@@ -12,10 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from agents.engine.interface import EngineError, EngineJob
+from agents.engine.interface import EngineError, EngineJob, PoolSettings
 from agents.engine.pool import EnginePool
-from agents.engine.settings import PoolSettings
-from agents.engine.starting import EngineStartError
+from agents.engine.supervisor import EngineStartError
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Cookie

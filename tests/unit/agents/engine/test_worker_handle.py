@@ -18,7 +18,7 @@ from agents.engine.protocol import (
     ProcessReady,
     Setup,
 )
-from agents.engine.starting import start_worker
+from agents.engine.supervisor import start_worker
 from agents.engine.worker_handle import ProcessLostError, ResultFuture, WorkerHandle
 from schemas.video import Cookie, EngineVersions
 from tests.unit.agents.engine.fake_fork_server import FakeForkServer

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.engine.stats import EngineStats
+from agents.engine.interface import EngineStats
 from agents.extraction.engine import _export_stats, _publish_state, engine_settings
 from schemas.codec import decode
 from schemas.signals import EngineState

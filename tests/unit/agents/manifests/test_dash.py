@@ -5,7 +5,7 @@ import pytest
 from agents.manifests.dash import parse_dash
 from agents.manifests.dash_template import expand
 from agents.manifests.segments import Segment
-from agents.network.resource_answers import ByteRange
+from agents.network.resource import ByteRange
 
 URL = "https://cdn.mine.example/a/x.mpd?sig=1"
 

@@ -2,7 +2,7 @@
 
 from agents.manifests.hls import parse_hls
 from agents.manifests.segments import Resource, Segment, SegmentKey, parts_of
-from agents.network.resource_answers import ByteRange
+from agents.network.resource import ByteRange
 
 URL = "https://cdn.mine.example/a/media.m3u8?sig=1"
 

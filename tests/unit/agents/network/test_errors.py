@@ -1,16 +1,24 @@
 import errno
 import socket
 import ssl
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import TransferEncodingError
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from agents.network.errors import from_status, map_errors
+from agents.network.errors import (
+    MAX_RETRY_AFTER_SECONDS,
+    from_status,
+    map_errors,
+    parse_retry_after,
+)
 from agents.network.guard import AddressRefusedError
 from schemas.errors import ClipmillError, ErrorCode
 
@@ -173,3 +181,37 @@ def test_status_is_mapped_to_its_code(status: int, code: ErrorCode) -> None:
 )
 def test_retry_after_is_kept(status: int, header: Any, seconds: float | None) -> None:
     assert from_status(status, header, HOST).retry_after == seconds
+
+
+NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("30", 30.0),
+        (" 0 ", 0.0),
+        ("999999999999", MAX_RETRY_AFTER_SECONDS),
+        ("Mon, 23 Nov 2026 08:02:00 GMT", 120.0),
+        ("Mon, 23 Nov 2026 08:02:00 -0000", 120.0),
+        ("Mon, 23 Nov 2026 10:02:00 +0200", 120.0),
+        ("Mon, 23 Nov 2026 07:00:00 GMT", 0.0),
+        ("Fri, 23 Nov 2096 07:00:00 GMT", MAX_RETRY_AFTER_SECONDS),
+        (None, None),
+        ("", None),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("\u0663\u0660", None),
+        ("9" * 400, None),
+        ("Mon, 99 Nov 2026 08:02:00 GMT", None),
+    ],
+)
+def test_seconds_and_dates_are_parsed(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, NOW) == seconds
+
+
+@given(st.text() | st.from_regex(r"\w{3}, \d+ \w{3} \d+ \d+:\d+:\d+ [-+]?\w+"))
+def test_parsed_wait_is_bounded(value: str) -> None:
+    seconds = parse_retry_after(value, NOW)
+    assert seconds is None or 0.0 <= seconds <= MAX_RETRY_AFTER_SECONDS

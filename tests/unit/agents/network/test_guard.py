@@ -8,6 +8,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.network.egress import ProxyAddress
 from agents.network.guard import (
     AddressGuard,
     AddressInfo,
@@ -16,7 +17,6 @@ from agents.network.guard import (
     connect_check,
     is_public,
 )
-from agents.network.proxy import ProxyAddress
 
 PUBLIC = [
     "8.8.8.8",

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,20 @@ async def test_page_without_a_file_is_an_error() -> None:
     with pytest.raises(ClipmillError, match="Mine video a1: ") as caught:
         await read(FakeEngine({"id": "1"}))
     assert caught.value.code is ErrorCode.CONTENT_NO_FORMATS
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {**FIELDS, "_type": "url", "url": "https://cdn.mine.example/another-page"},
+        {**FIELDS, "_type": "url_transparent"},
+        {"_type": "playlist", "entries": [FIELDS]},
+    ],
+)
+async def test_result_that_is_no_single_video_is_unsupported(result: dict[str, Any]) -> None:
+    with pytest.raises(ClipmillError, match="mine video a1: its page ") as caught:
+        await read(FakeEngine(result))
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
 
 
 @pytest.mark.parametrize(

@@ -85,12 +85,14 @@ def test_applied_rows_are_visible(table: StageTable) -> None:
     assert dict(table.items()) == {"ä": b"2", "b": b""}
 
 
-def test_staged_rows_are_visible_until_they_are_unstaged(table: StageTable) -> None:
+def test_pending_rows_are_visible_to_their_batch_only(table: StageTable) -> None:
     table.apply(TableWrite("rows", "a", b"1"), metadata_of(0))
-    table.stage(TableWrite("rows", "a", None))
-    table.stage(TableWrite("rows", "b", b"2"))
+    table.add_pending(TableWrite("rows", "a", None))
+    table.add_pending(TableWrite("rows", "b", b"2"))
+    assert (table.get("a"), table.get("b")) == (b"1", None)
+    table.reads_pending = True
     assert (table.get("a"), table.get("b"), len(table)) == (None, b"2", 1)
-    table.unstage()
+    table.clear_pending()
     assert (table.get("a"), table.get("b")) == (b"1", None)
 
 

@@ -349,3 +349,20 @@ def test_downstream_stage_is_kept_busy_by_a_short_backlog(
     assert busy >= 0.9 * min(1.0, offered) * speed * 20 - 2
     assert longest <= max(100, 3 * speed) + 1
     assert READERS[AUDIT] == "ledger"
+
+
+@pytest.mark.parametrize(("cost", "chained", "spent"), [(1, 0, 1), (1, 1, 0), (3, 2, 1), (1, 4, 0)])
+def test_event_that_is_chained_takes_no_capacity(cost: int, chained: int, spent: int) -> None:
+    meter = Meter(StageSettings())
+    gate = BackPressureGate({AUDIT: meter}, lambda: 1.0)
+    gate.spend(Claim(BATCH, (AUDIT,), cost), {AUDIT: chained})
+    assert meter.backlog == spent
+
+
+def test_refund_is_limited_to_what_the_record_has_claimed() -> None:
+    meters = {AUDIT: Meter(StageSettings()), ERRORS: Meter(StageSettings())}
+    gate = BackPressureGate(meters, lambda: 1.0)
+    for meter in meters.values():
+        meter.spend(10)
+    gate.refund(Claim(BATCH, (AUDIT,), 2), {AUDIT: 5, ERRORS: 5})
+    assert [meter.backlog for meter in meters.values()] == [8, 10]

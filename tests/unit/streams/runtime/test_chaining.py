@@ -12,7 +12,13 @@ from streams.envelope import seal
 from streams.errors import StageFailedError
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
-from streams.runtime.chaining import EVENTS_MAX, UNWRITTEN, Chained, ChainedStages
+from streams.runtime.chaining import (
+    EVENTS_MAX,
+    UNWRITTEN,
+    ChainedEvent,
+    ChainedStages,
+    chained_record,
+)
 from streams.runtime.processor import RecordProcessor
 from streams.stage import SyncFirstHandler, synchronous
 from streams.topics import AUDIT, ERRORS, EXTRACTED, REQUESTS, SELECTED, VALIDATED, Topic
@@ -34,9 +40,9 @@ class Chain:
         second: Callable[[Incoming], Sequence[Effect] | None] = lambda _: [FINISHED],
         source: Topic = VALIDATED,
     ) -> None:
-        self.stages = ChainedStages()
+        self.stages = ChainedStages(frozenset({VALIDATED, EXTRACTED, SELECTED}))
         self.seen: list[Incoming] = []
-        self.chained_topics: list[Topic] = []
+        self.refunds: list[dict[Topic, int]] = []
         stage = replace(STAGE, name="first", writes=(VALIDATED, AUDIT, ERRORS))
         self.first = ProcessorHarness(synchronous(lambda _: effects), stage=stage)
         self.first.processor = self._processor(self.first, stage, synchronous(lambda _: effects))
@@ -57,15 +63,17 @@ class Chain:
             topic_prefix="p.",
             on_finished=harness.finished.extend,
             chained_stages=self.stages,
-            on_chained=self.chained_topics.append,
+            on_chained=lambda _record, topics: self.refunds.append(dict(topics)),
         )
 
     def register(self, harness: ProcessorHarness, *sources: Topic) -> ExitStack:
-        def process(event: Outgoing) -> Chained | None:
-            return harness.processor.run_chained(event, 3)
+        def process(event: Outgoing) -> ChainedEvent | None:
+            return harness.processor.run_chained(event, chained_record(event, 3))
 
         stack = ExitStack()
-        stack.enter_context(self.stages.registered(sources, process, harness.processor.targets))
+        stack.enter_context(
+            self.stages.registered(sources, process, harness.processor.writer.targets)
+        )
         return stack
 
     def _record(self, sync: Callable[[Incoming], Any]) -> Callable[[Incoming], Any]:
@@ -134,12 +142,57 @@ def raise_bug(_record: Incoming) -> Sequence[Effect]:
         raise_bug,
         lambda _: [FINISHED, TableWrite("rows", "k", b"v")],
         lambda _: [Flush(), FINISHED],
+        lambda _: [Outgoing(SELECTED, b"video", b"not declared")],
     ],
-    ids=["has to wait", "bug", "row", "flush"],
+    ids=["has to wait", "bug", "row", "flush", "undeclared topic"],
 )
 async def test_event_that_cannot_be_chained_is_published(second: Any) -> None:
     chain = Chain(EVENT, ACCEPTED, second=second)
+    before = count("second", "records_in_total")
     assert await chain.process() == PUBLISHED
+    assert count("second", "records_in_total") == before
+
+
+def count(stage: str, name: str) -> float:
+    return REGISTRY.get_sample_value(f"clipmill_stage_{name}", {"stage": stage}) or 0.0
+
+
+async def test_exception_of_a_chained_stage_is_no_bug_of_the_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chain = Chain(EVENT, ACCEPTED)
+    chain.registration.close()
+
+    def fail(_event: Outgoing) -> ChainedEvent | None:
+        raise ZeroDivisionError
+
+    with chain.stages.registered([VALIDATED], fail, {}):
+        assert await chain.process_in_task() == PUBLISHED
+    assert "an event of videos.validated is published" in caplog.text
+
+
+async def test_event_behind_which_a_flush_is_is_published() -> None:
+    assert await Chain(EVENT, Flush(), ACCEPTED).process() == PUBLISHED
+
+
+async def test_same_event_twice_is_published_once_when_one_is_chained() -> None:
+    answers = iter([[FINISHED], None])
+    chain = Chain(EVENT, EVENT, second=lambda _: next(answers))
+    assert await chain.process() == [PUBLISHED[0], ("p.audit.v1", b"finished")]
+
+
+async def test_topic_of_a_chained_stage_is_undeclared_for_others() -> None:
+    chain = Chain(Outgoing(EXTRACTED, b"video", b"bug of the first"))
+    [(topic, report)] = await chain.process_in_task()
+    assert topic == "p.errors.v1"
+    assert b"not among the writes of the stage first" in (report or b"")
+
+
+async def test_id_of_a_chained_record_is_that_of_its_event() -> None:
+    chain = Chain(EVENT, ACCEPTED)
+    await chain.process()
+    await chain.process()
+    assert [record.record_id for record in chain.seen] == ["1", "1"]
 
 
 async def test_event_of_another_topic_is_published() -> None:
@@ -161,7 +214,7 @@ async def test_record_with_a_task_chains_its_events() -> None:
     chain = Chain(TableWrite("rows", "k", b"v"), EVENT, ACCEPTED)
     assert await chain.process_in_task() == [("changelog", b"v"), *CHAINED]
     assert chain.first.table.rows == {"k": b"v"}
-    assert chain.chained_topics == [VALIDATED]
+    assert chain.refunds == [{VALIDATED: 1}]
 
 
 @pytest.mark.parametrize("in_task", [False, True])
@@ -174,8 +227,10 @@ async def test_event_is_published_when_the_cluster_refuses_chained_effects(in_ta
         return
     processed = chain.first.processor.run_sync(incoming())
     assert processed is not None
+    before = count("second", "records_in_total")
     await chain.first.processor.write_batch([processed])
     assert chain.written == PUBLISHED
+    assert count("second", "records_in_total") == before
 
 
 async def test_failed_store_fails_the_stage_and_publishes_no_event() -> None:
@@ -195,30 +250,35 @@ async def test_chain_of_three_stages_writes_what_the_last_one_returns() -> None:
     stage = replace(STAGE, name="third", sources=(EXTRACTED,), writes=(SELECTED,))
     selected = synchronous(lambda _: [Outgoing(SELECTED, b"video", b"selected")])
     third.first.processor = third._processor(third.first, stage, selected)
+    stages = ("first", "second", "third")
+    before = [count(each, "records_out_total") for each in stages]
     registration = chain.register(third.first, EXTRACTED)
     assert await chain.process() == [("p.videos.selected.v1", b"selected")]
     registration.close()
+    written = [count(each, "records_out_total") for each in stages]
+    assert [now - then for now, then in zip(written, before, strict=True)] == [0, 0, 1]
 
 
 async def test_stage_of_a_circle_is_not_entered_twice() -> None:
     chain = Chain(EVENT, second=lambda _: [EVENT])
-    chain.second.processor.targets[VALIDATED] = "p.videos.validated.v1"
+    chain.second.processor.writer.targets[VALIDATED] = "p.videos.validated.v1"
     assert await chain.process() == [PUBLISHED[0]]
     assert len(chain.seen) == 1
 
 
+async def test_stage_of_two_topics_is_not_entered_twice() -> None:
+    chain = Chain(EVENT, second=lambda _: [Outgoing(EXTRACTED, b"video", b"extracted")])
+    chain.registration.close()
+    registration = chain.register(chain.second, VALIDATED, EXTRACTED)
+    assert await chain.process() == [("p.videos.extracted.v1", b"extracted")]
+    assert len(chain.seen) == 1
+    registration.close()
+
+
 async def test_chained_stage_counts_the_event_when_it_is_acknowledged() -> None:
     def counts() -> list[float]:
-        names = (
-            "records_in_total",
-            "records_out_total",
-            "duration_seconds_count",
-        )
-        return [
-            REGISTRY.get_sample_value(f"clipmill_stage_{name}", {"stage": stage}) or 0.0
-            for stage in ("first", "second")
-            for name in names
-        ]
+        names = ("records_in_total", "records_out_total", "duration_seconds_count")
+        return [count(stage, name) for stage in ("first", "second") for name in names]
 
     chain = Chain(EVENT, ACCEPTED)
     before = counts()

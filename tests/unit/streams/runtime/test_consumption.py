@@ -19,7 +19,7 @@ from streams.cluster.shared_state import SharedState
 from streams.faust_driver.app import to_incoming
 from streams.faust_driver.consumer import OffsetReset
 from streams.intake import Intake
-from streams.records import Effect, Incoming, Outgoing
+from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.runtime import dispatcher, write_batches
 from streams.runtime.back_pressure import BackPressureGate, GroupProgress, Meter
 from streams.runtime.chaining import Processed
@@ -28,6 +28,7 @@ from streams.runtime.consumption import Consumption
 from streams.runtime.dispatcher import HELD_BYTES_MAX
 from streams.runtime.offset_tracker import OffsetTracker, SkippedOffsetsError
 from streams.runtime.stall_detector import Position, StallDetector
+from streams.runtime.write_batches import BATCH_RECORDS
 from streams.settings import StageSettings
 from streams.stage import Stage
 from streams.topics import AUDIT, HEARTBEATS, REQUESTS
@@ -52,6 +53,19 @@ class FakeConsumer:
 
     def acknowledge(self, tp: Any, offset: int) -> None:
         (self.acked if tp == TOPIC_PARTITION else self.acked_heartbeats).append(offset)
+
+
+class Pending:
+    """Pending rows of the open batch."""
+
+    def __init__(self) -> None:
+        self.pending: list[TableWrite] = []
+
+    def add_pending(self, rows: Sequence[TableWrite]) -> None:
+        self.pending += rows
+
+    def clear_pending(self) -> None:
+        self.pending.clear()
 
 
 class ConsumptionHarness:
@@ -103,14 +117,11 @@ class ConsumptionHarness:
             warn=self.warnings.append,
         )
         self.tasks = self.consumption.dispatcher.tasks
+        self.writer = Pending()
         self.tasks.processor = self
 
     def run_sync(self, _record: Incoming) -> Processed | None:
         return None
-
-    def stage(self, processed: Processed) -> None: ...
-
-    def unstage(self) -> None: ...
 
     async def write_batch(self, batch: Sequence[Processed]) -> None:
         raise NotImplementedError
@@ -1000,7 +1011,6 @@ class SyncHarness(ConsumptionHarness):
         processed: offsets, in order.
         batches: offsets of each batch whose effects are being written.
         waits: offsets of records that need a task.
-        staged: offsets of records with staged rows.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -1008,8 +1018,8 @@ class SyncHarness(ConsumptionHarness):
         self.processed: list[int] = []
         self.batches: list[list[int]] = []
         self.waits: set[int] = set()
-        self.staged: list[int] = []
         self.effects: list[Effect] = []
+        self.rows: list[TableWrite] = []
         self.acknowledged = asyncio.Event()
         self.acknowledged.set()
 
@@ -1017,13 +1027,8 @@ class SyncHarness(ConsumptionHarness):
         if record.topic == HEARTBEATS.name or record.offset in self.waits:
             return None
         self.processed.append(record.offset)
-        return Processed(record, self.effects, cast(Scope, None), 0, 0.0, Context())
-
-    def stage(self, processed: Processed) -> None:
-        self.staged.append(processed.record.offset)
-
-    def unstage(self) -> None:
-        self.staged.clear()
+        scope = cast(Scope, None)
+        return Processed(record, self.effects, scope, 0, 0.0, Context(), self.rows)
 
     async def write_batch(self, batch: Sequence[Processed]) -> None:
         self.batches.append([each.record.offset for each in batch])
@@ -1092,12 +1097,15 @@ async def test_records_of_one_key_without_rows_are_written_together(sync: SyncHa
     assert (sync.processed, sync.batches, sync.acked) == ([0, 1, 2], [[0, 1, 2]], [0, 1, 2])
 
 
-async def test_row_is_staged_for_the_records_of_its_batch_only(sync: SyncHarness) -> None:
+@pytest.mark.parametrize("count", [2, BATCH_RECORDS])
+async def test_rows_are_pending_until_their_batch_is_closed(sync: SyncHarness, count: int) -> None:
     sync.acknowledged.clear()
-    await sync.deliver(0, 1, key=b"same")
-    assert (sync.processed, sync.staged) == ([0, 1], [0, 1])
+    sync.rows = [TableWrite("rows", "same", b"")]
+    await sync.deliver(*range(count), key=b"same")
+    assert sync.processed == [*range(count)]
+    assert len(sync.writer.pending) == (count if count < BATCH_RECORDS else 0)
     await yield_to_tasks()
-    assert (sync.batches, sync.staged) == ([[0, 1]], [])
+    assert (sync.batches, sync.writer.pending) == ([[*range(count)]], [])
 
 
 async def test_record_of_a_key_that_is_being_written_waits(sync: SyncHarness) -> None:

@@ -79,7 +79,8 @@ class FakeProducer:
 class FakeTable:
     def __init__(self) -> None:
         self.rows: dict[str, bytes | None] = {}
-        self.staged: dict[str, bytes | None] = {}
+        self.pending: dict[str, bytes | None] = {}
+        self.reads_pending = False
         self.error: Exception | None = None
         self.partitions: dict[str, int | None] = {}
 
@@ -87,13 +88,14 @@ class FakeTable:
         return Write("changelog", write.key.encode(), write.value, partition=partition)
 
     def get(self, key: str) -> bytes | None:
-        return self.staged.get(key, self.rows.get(key))
+        pending = self.pending if self.reads_pending else {}
+        return pending.get(key, self.rows.get(key))
 
-    def stage(self, write: TableWrite) -> None:
-        self.staged[write.key] = write.value
+    def add_pending(self, write: TableWrite) -> None:
+        self.pending[write.key] = write.value
 
-    def unstage(self) -> None:
-        self.staged.clear()
+    def clear_pending(self) -> None:
+        self.pending.clear()
 
     def apply(self, write: TableWrite, metadata: RecordMetadata) -> None:
         if self.error is not None:
@@ -258,7 +260,7 @@ async def test_row_is_written_to_the_partition_of_its_event_and_applied_after_ac
 
 async def test_row_of_housekeeping_has_no_fixed_partition() -> None:
     harness = ProcessorHarness(returning())
-    assert harness.processor.to_write(TableWrite("rows", "k", None)).partition is None
+    assert harness.processor.writer.to_write(TableWrite("rows", "k", None)).partition is None
 
 
 async def test_handler_error_is_reported_and_the_record_finished() -> None:
@@ -627,9 +629,34 @@ async def test_effects_of_several_records_are_published_together() -> None:
     batch = run_sync(harness, 0, 1, 2)
     assert (harness.producer.written, harness.finished) == ([], [])
     await harness.processor.write_batch(batch)
-    assert harness.producer.calls == [6]
+    assert harness.producer.calls == [4]
     assert [each.offset for each in harness.finished] == [0, 1, 2]
     assert harness.table.rows == {"a": b"1"}
+
+
+async def test_row_that_a_later_one_of_its_batch_replaces_is_not_published() -> None:
+    def sync(record: Incoming) -> Sequence[Effect]:
+        value = b"%d" % record.offset
+        return [TableWrite("rows", "a", value), Outgoing(VALIDATED, b"k", value)]
+
+    harness = ProcessorHarness(synchronous(sync))
+    records = [
+        incoming(offset=offset, partition=partition)
+        for partition, offset in ((0, 1), (1, 2), (0, 3))
+    ]
+    batch = [each for record in records if (each := harness.processor.run_sync(record))]
+    await harness.processor.write_batch(batch)
+    rows = [each for each in harness.producer.written if each.topic == "changelog"]
+    assert [(row.partition, row.value) for row in rows] == [(1, b"2"), (0, b"3")]
+    assert len(harness.producer.written) == 5
+    assert len(harness.finished) == 3
+
+
+async def test_row_behind_a_flush_replaces_none_before_it() -> None:
+    row = TableWrite("rows", "a", b"1")
+    harness = sync_harness(row, Flush(), row)
+    await harness.processor.write_batch(run_sync(harness, 0))
+    assert harness.producer.calls == [1, 1]
 
 
 async def test_records_of_a_batch_are_not_finished_before_it_is_acknowledged() -> None:
@@ -730,7 +757,7 @@ async def test_cancelled_batch_finishes_nothing() -> None:
 
 
 async def test_record_behind_a_refused_one_does_not_depend_on_the_row_of_it() -> None:
-    """The second record of a key is processed with the staged row of the first."""
+    """The second record of a key is processed with the pending row of the first."""
 
     def sync(_record: Incoming) -> Sequence[Effect]:
         seen = harness.table.get("k") or b""
@@ -742,12 +769,12 @@ async def test_record_behind_a_refused_one_does_not_depend_on_the_row_of_it() ->
     batch = []
     for offset in (0, 1):
         batch += run_sync(harness, offset)
-        harness.processor.stage(batch[-1])
+        harness.processor.writer.add_pending(batch[-1].rows)
     assert [each.effects[-1] for each in batch] == [
         Outgoing(VALIDATED, b"k", b"huge"),
         Outgoing(VALIDATED, b"k", b"after row"),
     ]
-    harness.processor.unstage()
+    harness.processor.writer.clear_pending()
     harness.producer.refuse = lambda write: write.value == b"huge"
     await harness.processor.write_batch(batch)
     assert [write.value for write in harness.producer.written if write.topic != "p.errors.v1"] == [
@@ -775,5 +802,5 @@ async def test_each_record_of_a_batch_has_its_own_log_context() -> None:
         for n in (1, 2)
     ]
     await harness.processor.write_batch([each for each in batch if each is not None])
-    assert seen == ["r1", "r2", "r1", "r1", "r2", "r2"]
+    assert seen == ["r1", "r2", "r1", "r2"]
     assert REQUEST.get() == ""

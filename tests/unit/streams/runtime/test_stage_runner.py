@@ -1,6 +1,6 @@
 """Stage runner without a broker: reported state, and resources."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from streams.records import Effect, Incoming
+from streams.claims import Claim
+from streams.priority_queue import DEFAULT_RANK
+from streams.records import Effect, Incoming, Outgoing
+from streams.runtime.back_pressure import BackPressure, GroupProgress
 from streams.runtime.stage_runner import StageRunner
-from streams.settings import Settings
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import REQUESTS
+from streams.settings import Settings, StageSettings
+from streams.stage import Handler, Stage, StageContext, synchronous
+from streams.topics import EXTRACTED, REQUESTS, SELECTED
 
 pytestmark = pytest.mark.usefixtures("own_settings")
 
@@ -95,3 +98,76 @@ async def test_paused_intake_is_a_problem_and_has_no_positions_to_watch(
     harness.runner._intake.pause("disk", "the disk is full")
     assert harness.runner.problem() == "the disk is full"
     assert await harness.runner._positions() == {}
+
+
+EVENT = Outgoing(EXTRACTED, b"video", b"{}")
+
+
+class ChainedRunner:
+    """A running stage like selection, which is chained; each test takes one condition away."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.pressure = BackPressure(StageSettings(backlog_records=4))
+        self.partition: int | None = 0
+        producer: Any = SimpleNamespace(partition_of=lambda *_: self.partition)
+        handler = synchronous(lambda _: [Outgoing(SELECTED, b"video", b"to download")])
+        stage = Stage(
+            "toy",
+            (EXTRACTED,),
+            open=open_toy,
+            on_bug=lambda *_: (),
+            writes=(SELECTED,),
+            claim=lambda _: Claim(DEFAULT_RANK, (SELECTED,)),
+            chained=True,
+        )
+        settings = Settings(data_dir=tmp_path)
+        self.runner = StageRunner(stage, settings, producer, back_pressure=self.pressure)
+        self.runner.app = self.app = SimpleNamespace(rebalancing=False, consumer=None)
+        self.runner._partitions._assigned = {(EXTRACTED.name, 0)}
+        self.runner.ready.set()
+        self.runner._processor = self.runner._build_processor(handler)
+
+    def fill_the_next_stage(self) -> None:
+        meter = self.pressure._meters[SELECTED]
+        for now in (0.0, 1.0):
+            meter.observe(GroupProgress(end=1_000, finished=int(now)), now)
+
+    def chains(self, event: Outgoing = EVENT) -> bool:
+        return self.runner._process_chained(event) is not None
+
+
+@pytest.fixture
+def chained(tmp_path: Path) -> ChainedRunner:
+    return ChainedRunner(tmp_path)
+
+
+async def test_running_stage_processes_a_chained_event(chained: ChainedRunner) -> None:
+    assert chained.chains()
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        lambda chained: chained.runner.ready.clear(),
+        lambda chained: setattr(chained.app, "rebalancing", True),
+        lambda chained: chained.runner._intake.pause("operator", "by hand"),
+        lambda chained: chained.runner.consumption.fail(ValueError("oh")),
+        lambda chained: chained.runner._partitions._assigned.clear(),
+        lambda chained: setattr(chained, "partition", 1),
+        lambda chained: setattr(chained, "partition", None),
+        lambda chained: chained.fill_the_next_stage(),
+    ],
+    ids=[
+        *("not ready", "rebalance", "paused", "failed", "revoked", "other partition"),
+        *("unknown partitions", "no capacity"),
+    ],
+)
+async def test_stage_that_could_not_take_the_event_now_leaves_it_to_its_topic(
+    chained: ChainedRunner, stop: Callable[[ChainedRunner], object]
+) -> None:
+    stop(chained)
+    assert not chained.chains()
+
+
+async def test_event_without_a_key_is_left_to_its_topic(chained: ChainedRunner) -> None:
+    assert not chained.chains(Outgoing(EXTRACTED, None, b"{}"))

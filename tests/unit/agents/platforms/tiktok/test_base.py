@@ -8,7 +8,7 @@ from yt_dlp.utils import ExtractorError
 
 from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.request_bounds import Deadline
-from agents.platforms.tiktok.challenge import MARKER, PAGE_CHARACTERS_MAX
+from agents.platforms.tiktok.base import MARKER, PAGE_CHARACTERS_MAX
 from agents.platforms.tiktok.page import TikTokIE
 from tests.standin.pages import challenge_page, solves_challenge
 

@@ -6,13 +6,12 @@ from hypothesis import strategies as st
 
 from agents.platforms.tiktok.formats import (
     MAX_PICTURES,
-    Picture,
     read_expiry,
     read_pictures,
     read_sources,
 )
 from agents.platforms.tiktok.handler import TikTok
-from schemas.video import CONTAINERS, VideoFormat
+from schemas.video import CONTAINERS, MediaSource, VideoFormat
 from tests.unit.agents.platforms.tiktok.extractions import EXTRACTED_AT, TOKEN, raw_of, video_of
 
 read_info = TikTok().read_info
@@ -22,7 +21,7 @@ OTHER_HOST = "https://p19-sign-va.tiktokcdn.com"
 URL = f"{HOST}/obj/1~tplv-photomode-image.jpeg?x-expires=1771744800"
 
 
-def pictures_of(*rows: object) -> list[Picture]:
+def pictures_of(*rows: object) -> list[MediaSource]:
     return read_pictures({"images": list(rows)})
 
 

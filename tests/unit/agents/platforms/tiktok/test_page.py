@@ -8,7 +8,8 @@ from yt_dlp.extractor.tiktok import TikTokIE as StockTikTokIE
 from yt_dlp.utils import ExtractorError
 
 from agents.engine.extractors import load_extractor
-from agents.platforms.tiktok.page import EXTRACTOR, REDIRECTED_TO, TikTokIE
+from agents.platforms.tiktok.handler import EXTRACTOR
+from agents.platforms.tiktok.page import REDIRECTED_TO, TikTokIE
 
 DATA_START = '<script id="__UNIVERSAL_DATA_FOR_REHYDRATION__" type="application/json">'
 

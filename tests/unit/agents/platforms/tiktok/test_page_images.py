@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.platforms.tiktok.page_images import IMAGES_MAX, SIDE_MAX, URLS_MAX, read_images
+from agents.platforms.tiktok.page import IMAGES_MAX, SIDE_MAX, URLS_MAX, read_images
 
 pytestmark = pytest.mark.untraced
 

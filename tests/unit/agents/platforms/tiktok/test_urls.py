@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 from yt_dlp.extractor.tiktok import TikTokCollectionIE, TikTokIE, TikTokUserIE, TikTokVMIE
 
 from agents.platforms.interface import ShortLink, Target
+from agents.platforms.tiktok.handler import TikTok
 from agents.platforms.tiktok.link_forms import FORMS, HOSTS, PAGE_HOSTS, Form
 from agents.platforms.tiktok.urls import (
-    SUPPORTED,
+    LINKS,
     canonical_url,
-    is_story,
-    page_url,
     profile_url,
     read_url,
 )
@@ -139,7 +138,7 @@ def test_video_url_is_canonicalized(url: str, canonical: str) -> None:
 def test_story_url_is_canonicalized(url: str, canonical: str) -> None:
     story = read_url(url)
     assert story == VideoRef(platform="tiktok", id=ID, url=canonical)
-    assert is_story(story)
+    assert "/story/" in story.url
     assert read_url(canonical) == story
 
 
@@ -147,9 +146,9 @@ def test_story_url_is_canonicalized(url: str, canonical: str) -> None:
 def test_page_url_is_supported_by_yt_dlp(url: str) -> None:
     video = read_url(url)
     assert isinstance(video, VideoRef)
-    assert TikTokIE.suitable(page_url(video))
-    assert TikTokIE.get_temp_id(page_url(video)) == ID
-    assert is_story(video) == (url in STORIES)
+    assert TikTokIE.suitable(TikTok().page_url(video))
+    assert TikTokIE.get_temp_id(TikTok().page_url(video)) == ID
+    assert ("/story/" in video.url) == (url in STORIES)
 
 
 @pytest.mark.parametrize(("url", "name"), PROFILES.items(), ids=PROFILES.keys())
@@ -204,7 +203,7 @@ def test_unsupported_page_is_rejected_with_the_supported_forms(url: str, reason:
     with pytest.raises(ClipmillError, match=re.escape(reason)) as caught:
         read_url(url)
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
-    assert SUPPORTED in caught.value.message
+    assert LINKS.supported in caught.value.message
     assert reason in caught.value.details["reason"]
 
 

@@ -1,1 +1,0 @@
-"""The command `clipmill engine`: canary extractions with the installed yt-dlp."""

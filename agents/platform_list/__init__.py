@@ -1,1 +1,0 @@
-"""`clipmill platforms`: the installed platforms and what they support."""

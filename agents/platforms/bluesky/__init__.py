@@ -1,1 +1,0 @@
-"""Bluesky: the video of a post."""

@@ -1,1 +1,0 @@
-"""Douyin: videos and photo posts, with cookies of a browser."""

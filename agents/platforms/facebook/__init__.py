@@ -1,1 +1,0 @@
-"""Facebook: reels and videos that are public."""

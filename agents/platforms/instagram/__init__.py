@@ -1,1 +1,0 @@
-"""Instagram: reels and posts, with all of their videos and pictures."""

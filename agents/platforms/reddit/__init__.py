@@ -1,1 +1,0 @@
-"""Reddit: videos that Reddit itself hosts, in posts and crossposts."""

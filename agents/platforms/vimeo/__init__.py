@@ -1,1 +1,0 @@
-"""Vimeo: single videos, read from the page of the player."""

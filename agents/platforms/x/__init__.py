@@ -1,1 +1,0 @@
-"""X, formerly Twitter: the videos and GIFs of posts."""

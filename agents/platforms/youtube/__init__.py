@@ -1,1 +1,0 @@
-"""YouTube: videos and Shorts, as far as they need no JavaScript runtime."""
