@@ -15,13 +15,13 @@ from agents.platforms.configured import ConfiguredPlatform
 from agents.platforms.interface import Capabilities
 from agents.platforms.registry import Platforms
 from schemas.codec import MalformedMessageError, decode
+from schemas.redaction import printable
 from schemas.signals import BREAKER, MEDIA_HOST, BreakerState
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console, safe_markup
 from streams.client import read_signals
 from streams.media_host_waits import WaitingHost, read_waiting_hosts, setting_of, videos_wait
-from streams.printable import printable
 from streams.settings import KafkaSettings
 from streams.settings.worker import EngineSettings
 

@@ -24,8 +24,7 @@ from agents.caching.row_expiry import expiry_of
 from agents.ledger.request_state import Decided, RequestSnapshot, is_open
 from benchmarks.measuring import load_average
 from schemas.codec import encode
-from streams.state_stores.in_memory import InMemoryStore
-from streams.state_stores.interface import Checkpoint, RowFields
+from streams.state_stores import Checkpoint, InMemoryStore, RowFields
 from streams.state_stores.rocksdb import RocksDbStore
 
 ROWS = int(os.environ.get("TABLE_ROWS", "1_000_000"))

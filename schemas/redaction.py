@@ -1,4 +1,4 @@
-"""Redaction of secrets in URLs, for text that is logged, published or stored."""
+"""Untrusted text made fit for logs, records and screens: no secrets, no control characters."""
 
 import re
 
@@ -24,3 +24,11 @@ def _public(url: re.Match[str]) -> str:
     # A closing quote after a query is not part of it.
     rest = rest[:-1] if rest.endswith(("'", '"')) else rest
     return f"{url['scheme']}{url['page']}{secret[len(rest) :]}"
+
+
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+
+
+def printable(text: str) -> str:
+    """Replace characters in untrusted text that control a terminal or reorder a line."""
+    return "".join(char if char.isprintable() else UNPRINTABLE for char in text)

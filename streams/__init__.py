@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Table,
         synchronous,
     )
-    from streams.state_stores.interface import RowFields
+    from streams.state_stores import RowFields
     from streams.topics import (
         ATTEMPTS,
         AUDIT,
@@ -96,7 +96,7 @@ _MODULES = {
         "Table",
         "synchronous",
     ),
-    "streams.state_stores.interface": ("RowFields",),
+    "streams.state_stores": ("RowFields",),
     "streams.topics": (
         "ATTEMPTS",
         "AUDIT",

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from schemas.codec import MalformedMessageError, decode
 from schemas.signals import INTAKE, IntakeSignal
+from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import INTAKE_PAUSED
 
 log = logging.getLogger(__name__)
@@ -55,21 +57,17 @@ class Intake:
         """Return why consumption is paused, None when it is not."""
         return "; ".join(self._reasons.values()) or None
 
+    def following(self, shared_state: SharedState) -> AbstractContextManager[None]:
+        """Return a context in which the `IntakeSignal` of the stage pauses and resumes."""
+        return shared_state.listen(f"{INTAKE}{self._stage}", self._apply)
 
-def apply_signals(intake: Intake) -> Callable[[str, bytes | None], None]:
-    """Return a shared-state listener that applies `IntakeSignal` records to an intake.
-
-    A tombstone or a malformed value resumes.
-    """
-
-    def on_signal(_key: str, value: bytes | None) -> None:
+    def _apply(self, _key: str, value: bytes | None) -> None:
+        """Apply a signal; a tombstone or a malformed value resumes."""
         try:
             signal = None if value is None else decode(value, IntakeSignal)
         except MalformedMessageError:
             signal = None
         if signal is not None and signal.paused:
-            intake.pause(INTAKE, signal.reason)
+            self.pause(INTAKE, signal.reason)
         else:
-            intake.resume(INTAKE)
-
-    return on_signal
+            self.resume(INTAKE)

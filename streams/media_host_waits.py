@@ -12,15 +12,21 @@ from datetime import UTC, datetime
 import msgspec
 
 from schemas.codec import MalformedMessageError, decode
+from schemas.errors import ClipmillError, ErrorCode
 from schemas.signals import MEDIA_HOST, MediaHostWait
 from streams.cluster.shared_state import SharedState
+from streams.records import Outgoing
 from streams.settings.platforms import HOST_PATTERN
+from streams.topics import SIGNALS
 
 HOSTS_MAX = 20
 """Unknown hosts per platform. A hostile page can name any number; a new CDN has a few."""
 
 VIDEOS_MAX = 200
 """Videos per unknown host that are counted. The exact number of more is no help."""
+
+HOSTS_PER_VIDEO_MAX = 3
+"""Hosts of one page that are reported; a platform's page names the servers of one CDN."""
 
 HOST_CHARACTERS_MAX = 253  # RFC 1035
 
@@ -46,6 +52,15 @@ def setting_of(platform: str) -> str:
 def is_host_name(text: str) -> bool:
     """Return whether a host can be added to the setting; an IP address cannot."""
     return len(text) <= HOST_CHARACTERS_MAX and _HOST.fullmatch(text) is not None
+
+
+def unknown_hosts(code: ErrorCode, details: dict[str, str]) -> tuple[str, ...]:
+    """Return the host names of an error that a setting could permit."""
+    if code is not ErrorCode.PLATFORM_CHANGED:
+        return ()
+    named = details.get("hosts") or details.get("host") or ""
+    hosts = dict.fromkeys(named.lower().split(", ")[:HOSTS_PER_VIDEO_MAX])
+    return tuple(filter(is_host_name, hosts))
 
 
 def videos_wait(count: int) -> str:
@@ -112,6 +127,24 @@ class MediaHostWaits:
         """Return the states of a video, ended ones too."""
         return [each[video] for each in self._by_host.values() if video in each]
 
+    def explained(self, error: ClipmillError, platform: str, video: str) -> ClipmillError:
+        """Return the error of an unknown host with its setting; any other one as it is."""
+        hosts = unknown_hosts(error.code, error.details)
+        if not hosts:
+            return error
+        waiting = {video}.union(*(self.videos(platform, host) for host in hosts))
+        setting, count = setting_of(platform), len(waiting)
+        reason = _reason(hosts, platform, setting, videos_wait(count))
+        details = {"hosts": ", ".join(hosts), "setting": setting, "videos": str(count)}
+        explained = ClipmillError(error.code, reason, retry_after=error.retry_after)
+        explained.details = {**error.details, **details, "reason": reason}
+        return explained
+
+    def ends(self, video: str) -> list[Outgoing]:
+        """Return the records that end the waits of a video, which has its files now."""
+        keys = (f"{MEDIA_HOST}{each.name}" for each in self.of_video(video))
+        return [Outgoing(SIGNALS, key.encode(), None) for key in keys]
+
     def has_room(self, platform: str, host: str, video: str) -> bool:
         """Return whether a state of these can be added within the bounds."""
         videos = self._by_host.get((platform, host))
@@ -131,6 +164,18 @@ def read_waiting_hosts(states: Iterable[tuple[str, bytes]]) -> list[WaitingHost]
     for key, value in states:
         waits.apply(key, value)
     return waits.hosts()
+
+
+def _reason(hosts: tuple[str, ...], platform: str, setting: str, waiting: str) -> str:
+    if len(hosts) == 1:
+        return (
+            f"a media link leads to {hosts[0]}, which is not a host of {platform}; if it is one,"
+            f' add ".{hosts[0]}" to the setting {setting}; {waiting} for it'
+        )
+    return (
+        f"the media links lead to {', '.join(hosts)}, which are not hosts of {platform}; if they"
+        f" are, add each with a leading dot to the setting {setting}; {waiting} for them"
+    )
 
 
 @contextmanager

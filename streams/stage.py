@@ -28,7 +28,7 @@ from streams.errors import OperatorError
 from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
-from streams.state_stores.interface import RowFields
+from streams.state_stores import RowFields
 from streams.topics import (
     DEADLETTERS,
     EVENTS,

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from streams.state_stores.in_memory import InMemoryStore
-from streams.state_stores.interface import RowFields
+from streams.state_stores import InMemoryStore, RowFields
 
 
 class IndexedInMemoryStore(InMemoryStore):

@@ -46,12 +46,11 @@ from agents.pipeline import (
     step_handler,
 )
 from agents.pipeline.request_claims import claim_of_selected
-from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ClipmillError, Completed, SelectedVideo, StoredFile
 from schemas.subtitles import MissingSubtitles
 from streams import ATTEMPTS, PROGRESS, SELECTED, Handler, Stage, StageContext, TableWrite
-from streams.media_host_waits import follow_media_host_waits
+from streams.media_host_waits import MediaHostWaits, follow_media_host_waits
 
 NAME = "download"
 
@@ -73,7 +72,7 @@ class Download:
         subtitles: provides the subtitles.
         storage_guard: pauses the intake while the storage fails.
         context: the stage's.
-        unknown_hosts: ends the waits of a video that has its files.
+        waits: ends the waits of a video that has its files.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Download:
         *,
         storage_guard: StorageGuard,
         context: StageContext,
-        unknown_hosts: UnknownHosts,
+        waits: MediaHostWaits,
     ) -> None:
         self._files = files
         self._index = index
@@ -93,7 +92,7 @@ class Download:
         self._subtitles = subtitles
         self._storage_guard = storage_guard
         self._context = context
-        self._unknown_hosts = unknown_hosts
+        self._waits = waits
 
     async def work(self, event: SelectedVideo) -> StepOutcome:
         """Complete with the files, downloaded now or reused; or as expired at the deadline."""
@@ -151,8 +150,8 @@ class Download:
         if not all(each.reused and id_ in row for id_, each in provided.items()):
             new = {id_: replace(each, reused=False) for id_, each in provided.items()}
             writes = (self._index.row_with(event, new, row, started),)
-        if self._unknown_hosts.waits.states:
-            for ended in self._unknown_hosts.ends(event.video.key):
+        if self._waits.states:
+            for ended in self._waits.ends(event.video.key):
                 self._context.publish_best_effort(ended)
         generated = await self._sidecars.write(event) if sidecars else []
         stored = (*files, *beside.values(), *generated)
@@ -207,7 +206,6 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             await stack.enter_async_context(background_task(retention.run()))
         sweep_files(context)
         waits = stack.enter_context(follow_media_host_waits(context.shared_state))
-        unknown_hosts = UnknownHosts(waits)
         sources = SourceDownloader(
             Platforms.load(context.settings.platforms),
             fetchers,
@@ -217,7 +215,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             tracks=TrackFetcher(),
             segments=SegmentStore(settings.data_dir / "segments"),
             context=context,
-            unknown_hosts=unknown_hosts,
+            waits=waits,
         )
         fetcher = FileFetcher(
             sources, storage, storage_guard=storage_guard, verifier=verifier, remuxer=remuxer
@@ -231,7 +229,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             SubtitleProvider(sources, index, storage),
             storage_guard=storage_guard,
             context=context,
-            unknown_hosts=unknown_hosts,
+            waits=waits,
         )
         yield step_handler(NAME, SelectedVideo, work.work, context.shared_state)
 

@@ -14,8 +14,8 @@ import msgspec
 
 from agents.caching.row_expiry import keys_to_evict
 from agents.download.retention import record_requester, requester_id
-from agents.pipeline.cache_states import publish_cache_states
 from agents.pipeline.stage_caches import invalidated_at
+from agents.pipeline.worker_states import publish_cache_states
 from agents.storage.interface import PublishedFile, Storage
 from agents.storage.withheld_posts import release
 from schemas.codec import MalformedMessageError, decode, encode

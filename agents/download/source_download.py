@@ -15,12 +15,12 @@ from agents.network.bandwidth import time_limit
 from agents.network.download import Fetched, FetchLimits, MediaFetcher, OnBytes
 from agents.network.resource import ResourceFetcher
 from agents.pipeline.events import report_progress
-from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ClipmillError, ErrorCode, Job, MediaSource, VideoFormat
 from schemas.events import Progress
 from schemas.subtitles import SubtitleSource
 from streams import StageContext
+from streams.media_host_waits import MediaHostWaits
 from streams.observability.metrics import EGRESS_BYTES
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class SourceDownloader:
         tracks: fetches the segments of tracks.
         segments: directories of unfinished tracks.
         context: the stage's.
-        unknown_hosts: explains errors of media at hosts that the platform does not list.
+        waits: explains errors of media at hosts that the platform does not list.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SourceDownloader:
         tracks: TrackFetcher,
         segments: SegmentStore,
         context: StageContext,
-        unknown_hosts: UnknownHosts,
+        waits: MediaHostWaits,
     ) -> None:
         self._platforms = platforms
         self._fetchers = fetchers
@@ -76,7 +76,7 @@ class SourceDownloader:
         self._segments = segments
         self._tracks = tracks
         self._context = context
-        self._unknown_hosts = unknown_hosts
+        self._waits = waits
 
     async def download_file(self, part: DownloadPart, task: DownloadTask, target: Path) -> Fetched:
         """Download a whole file.
@@ -141,7 +141,7 @@ class SourceDownloader:
                 reported=False,
             )
         except ClipmillError as error:
-            raise self._unknown_hosts.explained(error, video.platform, video.key) from None
+            raise self._waits.explained(error, video.platform, video.key) from None
 
     async def _read_via(
         self, egress: str, media: MediaSource, task: DownloadTask, limits: FetchLimits
@@ -199,7 +199,7 @@ class SourceDownloader:
             async with time_limit(limits.total_seconds) as bound:
                 downloaded = await call(egress, limits, on_progress)
         except ClipmillError as error:
-            raise self._unknown_hosts.explained(error, platform, key) from error.__cause__
+            raise self._waits.explained(error, platform, key) from error.__cause__
         except TimeoutError:
             if not bound.expired():
                 raise

@@ -17,9 +17,8 @@ from agents.extraction.listings import ListingWork, sweep_listings
 from agents.extraction.page_reader import PageReader
 from agents.extraction.videos import TABLE, VideoWork
 from agents.pipeline import STEP_TOPICS, bug_handler, step_handler
-from agents.pipeline.request_claims import bug_by_kind, claim_of_validated, handle_by_kind
+from agents.pipeline.request_claims import claim_of_validated, kind_of
 from agents.pipeline.stage_caches import CacheName, StageCaches, open_caches
-from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms import Platforms
 from schemas import ValidatedListing, ValidatedVideo
 from streams import (
@@ -28,12 +27,15 @@ from streams import (
     VALIDATED,
     Effect,
     Handler,
+    Incoming,
     RowFields,
     Stage,
     StageContext,
+    SyncFirstHandler,
     tombstones,
 )
 from streams.media_host_waits import follow_media_host_waits
+from streams.stage import BugHandler
 
 NAME = "extraction"
 SWEEP_SECONDS = 60.0
@@ -69,7 +71,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
             ),
             authenticator=authenticator,
             deadline_seconds=settings.engine.deadline_seconds,
-            unknown_hosts=UnknownHosts(waits),
+            waits=waits,
             always=settings.auth.always,
         )
         dates = caches.upload_dates()
@@ -94,20 +96,33 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
             dates=dates,
             versions=lambda: engine.stats().versions,
         )
+        shared_state = context.shared_state
         yield handle_by_kind(
-            {
-                ValidatedListing: step_handler(
-                    NAME, ValidatedListing, listing_work.work, context.shared_state
-                )
-            },
-            step_handler(
-                NAME,
-                ValidatedVideo,
-                work.work,
-                context.shared_state,
-                work_sync=work.work_sync,
-            ),
+            step_handler(NAME, ValidatedListing, listing_work.work, shared_state),
+            step_handler(NAME, ValidatedVideo, work.work, shared_state, work_sync=work.work_sync),
         )
+
+
+def handle_by_kind(
+    listings: SyncFirstHandler[Sequence[Effect]], videos: SyncFirstHandler[Sequence[Effect]]
+) -> SyncFirstHandler[Sequence[Effect]]:
+    """Return the handler of all records; those that name no kind of event are videos."""
+
+    def select(record: Incoming) -> SyncFirstHandler[Sequence[Effect]]:
+        return listings if kind_of(record) is ValidatedListing else videos
+
+    return SyncFirstHandler(
+        lambda record: select(record).sync(record), lambda record: select(record)(record)
+    )
+
+
+def bug_by_kind(listings: BugHandler, videos: BugHandler) -> BugHandler:
+    """Return the bug handler of all records."""
+
+    def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
+        return (listings if kind_of(record) is ValidatedListing else videos)(record, error)
+
+    return on_bug
 
 
 def _open_cache(caches: StageCaches, context: StageContext) -> VideoInfoCache:
@@ -126,9 +141,7 @@ stage = Stage(
     name=NAME,
     sources=(VALIDATED,),
     open=open_extraction,
-    on_bug=bug_by_kind(
-        {ValidatedListing: bug_handler(NAME, ValidatedListing)}, bug_handler(NAME, ValidatedVideo)
-    ),
+    on_bug=bug_by_kind(bug_handler(NAME, ValidatedListing), bug_handler(NAME, ValidatedVideo)),
     writes=(EXTRACTED, VALIDATED, ATTEMPTS, *STEP_TOPICS),
     purpose="extracts the page of a post, and the listing of a profile",
     tables=(TABLE, listings.TABLE),

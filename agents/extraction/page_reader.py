@@ -10,14 +10,13 @@ from msgspec.structs import replace
 from agents.access.gate import OutboundGate
 from agents.access.rate_limits import ONE_REQUEST, Cost
 from agents.accounts.interface import Account, AccountUse, Authenticator
-from agents.engine.interface import Extractor
-from agents.extraction.engine_adapters import RenewingEngine, SubtitleEngine
-from agents.pipeline.unknown_hosts import UnknownHosts
+from agents.engine.interface import EngineJob, EngineResult, Extractor
 from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import Job
 from schemas.listing import Listing, ListingRef
 from schemas.video import Extraction, VideoRef
+from streams.media_host_waits import MediaHostWaits
 from streams.observability.metrics import ACCOUNT_USES
 
 LOGIN_TIMEOUT_SECONDS = 10.0
@@ -49,7 +48,7 @@ class PageReader:
         deadline_seconds: wall time for one page.
         always: read every page with an account, if one is available.
         login_seconds: timeout of the authenticator.
-        unknown_hosts: explains errors of media at hosts that the platform does not list.
+        waits: explains errors of media at hosts that the platform does not list.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class PageReader:
         gate: OutboundGate,
         authenticator: Authenticator,
         deadline_seconds: float,
-        unknown_hosts: UnknownHosts,
+        waits: MediaHostWaits,
         always: bool = False,
         login_seconds: float = LOGIN_TIMEOUT_SECONDS,
     ) -> None:
@@ -71,7 +70,7 @@ class PageReader:
         self._deadline_seconds = deadline_seconds
         self._always = always
         self._login_seconds = login_seconds
-        self._unknown_hosts = unknown_hosts
+        self._waits = waits
 
     async def read(self, video: VideoRef, job: Job) -> Extraction:
         """Extract the page of a post.
@@ -91,7 +90,7 @@ class PageReader:
                     account=account,
                 )
             except ClipmillError as error:
-                explained = self._unknown_hosts.explained(error, video.platform, video.key)
+                explained = self._waits.explained(error, video.platform, video.key)
                 raise explained from error.__cause__
             return replace(extraction, subtitles=subtitles)
 
@@ -239,3 +238,42 @@ def _with_account(error: ClipmillError, account: Account) -> ClipmillError:
     error.account = account.name
     error.details["account"] = account.name
     return error
+
+
+class SubtitleEngine:
+    """An `Extractor` whose results have the subtitles of the page.
+
+    Platforms use it like any other extractor.
+    """
+
+    def __init__(self, engine: Extractor) -> None:
+        self._engine = engine
+
+    async def extract(self, job: EngineJob) -> EngineResult:
+        """Run the extractor; raises `EngineError`."""
+        return await self._engine.extract(replace(job, subtitles=True))
+
+
+class RenewingEngine:
+    """An `Extractor` that renews an account's session with the cookies of every result.
+
+    Platforms use it like any other extractor.
+
+    Args:
+        engine: runs the extraction.
+        account: the account whose session the requests use.
+    """
+
+    def __init__(self, engine: Extractor, account: Account) -> None:
+        self._engine = engine
+        self._account = account
+
+    async def extract(self, job: EngineJob) -> EngineResult:
+        """Run the extractor and renew the account's session.
+
+        Raises:
+            EngineError: the extractor failed.
+        """
+        result = await self._engine.extract(job)
+        self._account.renew(result.cookies)
+        return result

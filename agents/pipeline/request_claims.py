@@ -4,9 +4,6 @@ Called by the scheduler for every record that is read, so only a few fields are 
 fails: an undecodable record gets the default priority and claims capacity for its result only.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
-
 import msgspec
 
 from agents.pipeline.events import EVENTS_BY_KIND, Event
@@ -17,43 +14,8 @@ from schemas.request import Action
 from streams.claims import Claim, Path, claim_of
 from streams.envelope import STRUCTURED, TYPE_PREFIX, open_envelope
 from streams.priority_queue import DEFAULT_PRIORITY, DEFAULT_RANK, rank_of
-from streams.records import Effect, Incoming
-from streams.stage import BugHandler, SyncFirstHandler
+from streams.records import Incoming
 from streams.topics import AUDIT, EXTRACTED, SELECTED, VALIDATED
-
-T = TypeVar("T")
-
-
-def kind_of(record: Incoming) -> type[Event] | None:
-    """Return the event type that the headers of a record name, None when they name none."""
-    return EVENTS_BY_KIND.get((record.header("ce_type") or "").removeprefix(TYPE_PREFIX))
-
-
-def handle_by_kind(
-    handlers: Mapping[type[Event], SyncFirstHandler[Sequence[Effect]]],
-    default: SyncFirstHandler[Sequence[Effect]],
-) -> SyncFirstHandler[Sequence[Effect]]:
-    """Return a handler that dispatches a record to the handler of its event type."""
-
-    async def handle(record: Incoming) -> Sequence[Effect]:
-        return await _select(handlers, record, default)(record)
-
-    return SyncFirstHandler(lambda record: _select(handlers, record, default).sync(record), handle)
-
-
-def bug_by_kind(handlers: Mapping[type[Event], BugHandler], default: BugHandler) -> BugHandler:
-    """Return a bug handler that dispatches by event type."""
-
-    def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-        return _select(handlers, record, default)(record, error)
-
-    return on_bug
-
-
-def _select(handlers: Mapping[type[Event], T], record: Incoming, default: T) -> T:
-    kind = kind_of(record)
-    return default if kind is None else handlers.get(kind, default)
-
 
 SLICE = 25
 """Members of a batch that are processed without interruption; other records run in between. About
@@ -82,6 +44,11 @@ _UNREADABLE = (MalformedMessageError, msgspec.DecodeError, UnicodeDecodeError, R
 
 _request = msgspec.json.Decoder(_ClaimedRequest)
 _event = msgspec.json.Decoder(_ClaimedEvent)
+
+
+def kind_of(record: Incoming) -> type[Event] | None:
+    """Return the event type that the headers of a record name, None when they name none."""
+    return EVENTS_BY_KIND.get((record.header("ce_type") or "").removeprefix(TYPE_PREFIX))
 
 
 def claim_of_request(record: Incoming) -> Claim:

@@ -1,22 +1,34 @@
-"""Parses request records into jobs, one per URL. Pure; rejections name the field and the reason."""
+"""Parses request records into jobs, one per URL. Pure; rejections name the field and the reason.
+
+A request names its reply topic in the body (``reply_to``) or, as Spring for Apache Kafka does, in a
+header; the body takes precedence. Validation rejects topics that are not configured, so that the
+client gets a reason; `streams.runtime.processor` checks once more before it publishes.
+"""
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 import orjson
 
-from agents.pipeline.reply_routing import reply_of
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.diagnosis import ViolationError, conform
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import BatchMember, Job
 from schemas.json_text import readable_members, replace_surrogates, without_bom
-from schemas.request import MAX_URL_CHARACTERS, Attributes, Reply, ReplyTopic, Request, RequestId
-from streams.envelope import STRUCTURED, Envelope
+from schemas.request import (
+    CORRELATION_BYTES_MAX,
+    MAX_URL_CHARACTERS,
+    Attributes,
+    Reply,
+    ReplyTopic,
+    Request,
+    RequestId,
+)
+from streams.envelope import CORRELATION, REPLY_TOPIC, STRUCTURED, Envelope
 from streams.records import Incoming
 from streams.topics import REQUEST_BYTES_MAX
 
@@ -29,6 +41,9 @@ its records."""
 
 MAX_REASON_CHARACTERS = 300
 """Longest reason of a rejection: decoder messages may quote a name or value of any length."""
+
+NAMES_SHOWN = 20
+"""Configured reply topics that a rejection lists at most."""
 
 _LOGIN = re.compile(r"(?<=//)[^/?#]*@")
 
@@ -55,7 +70,8 @@ def read_request(envelope: Envelope) -> Request:
     if (request.url is None) == (request.urls is None):
         reason = "give exactly one of `url` and `urls`"
         raise rejection(MalformedMessageError("$.url", reason))
-    check_copies(request.attributes, len(request.urls or ()))
+    if request.urls:
+        check_copies(request.attributes, len(request.urls))
     return request
 
 
@@ -98,47 +114,69 @@ def jobs_of(request: Request, envelope: Envelope, record: Incoming) -> list[Job]
     """Return one job per URL of a request, with the URL clipped for use in a result."""
     request_id = request.id or record.record_id
     reply = reply_of(record, request.reply_to)
-    if request.urls is None:
-        return [_job(request, envelope, record, reply, request_id=request_id, url=request.url)]
-    size = len(request.urls)
+    members: list[tuple[str, Any, BatchMember | None]] = [(request_id, request.url, None)]
+    if request.urls is not None:
+        size = len(request.urls)
+        members = [
+            (f"{request_id}/{index}", url, BatchMember(id=request_id, index=index, size=size))
+            for index, url in enumerate(request.urls)
+        ]
     return [
-        _job(
-            request,
-            envelope,
-            record,
-            reply,
-            request_id=f"{request_id}/{index}",
-            url=url,
-            batch=BatchMember(id=request_id, index=index, size=size),
+        Job(
+            request_id=job_id,
+            url=clip(url),
+            action=request.action,
+            options=request.options,
+            received_at=record.received_at(),
+            trace_id=envelope.trace_id,
+            deadline=request.deadline or envelope.expires,
+            priority=request.priority,
+            attributes=request.attributes,
+            retry_of=request.retry_of,
+            batch=batch,
+            reply=reply,
         )
-        for index, url in enumerate(request.urls)
+        for job_id, url, batch in members
     ]
 
 
-def _job(
-    request: Request,
-    envelope: Envelope,
-    record: Incoming,
-    reply: Reply | None,
-    *,
-    request_id: str,
-    url: Any,
-    batch: BatchMember | None = None,
-) -> Job:
-    return Job(
-        request_id=request_id,
-        url=clip(url),
-        action=request.action,
-        options=request.options,
-        received_at=record.received_at(),
-        trace_id=envelope.trace_id,
-        deadline=request.deadline or envelope.expires,
-        priority=request.priority,
-        attributes=request.attributes,
-        retry_of=request.retry_of,
-        batch=batch,
-        reply=reply,
+def reply_of(record: Incoming, reply_to: str | None = None) -> Reply | None:
+    """Return the reply routing of a request record; ``reply_to`` comes from its body.
+
+    Raises:
+        ClipmillError: ``request.invalid``: the correlation id is too large.
+    """
+    correlation_id = record.header_bytes(CORRELATION)
+    if correlation_id is not None and len(correlation_id) > CORRELATION_BYTES_MAX:
+        reason = f"{len(correlation_id)} bytes; the maximum is {CORRELATION_BYTES_MAX}"
+        raise ClipmillError(ErrorCode.REQUEST_INVALID, reason, field=f"header {CORRELATION}")
+    topic = reply_to or _named_in_header(record)
+    if topic is None and correlation_id is None:
+        return None
+    return Reply(topic=topic, correlation_id=correlation_id)
+
+
+def check_reply(reply: Reply | None, topics: Collection[str], record: Incoming) -> None:
+    """Reject a reply topic that is not configured.
+
+    Raises:
+        ClipmillError: ``request.invalid``, with ``field``.
+    """
+    if reply is None or reply.topic is None or reply.topic in topics:
+        return
+    in_header = reply.topic == _named_in_header(record)
+    known = ", ".join(sorted(topics)[:NAMES_SHOWN])
+    rest = f"is not one of {known}" if known else "cannot be named: no reply topic is configured"
+    raise ClipmillError(
+        ErrorCode.REQUEST_INVALID,
+        f"{reply.topic[:100]!r} {rest}; the operator lists them in kafka.reply_topics",
+        field=f"header {REPLY_TOPIC}" if in_header else "$.reply_to",
     )
+
+
+def _named_in_header(record: Incoming) -> str | None:
+    value = record.header_bytes(REPLY_TOPIC)
+    return value.decode(errors="replace") if value else None
 
 
 class RecoveredIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +192,7 @@ class RecoveredIdentity(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     attributes: dict[str, str] = {}
     envelope_ids: dict[str, str] = {}
-    reply_to: str | None = None
+    reply: Reply | None = None
 
 
 def recover_identity(record: Incoming, envelope: Envelope | None) -> RecoveredIdentity:
@@ -178,8 +216,21 @@ def recover_identity(record: Incoming, envelope: Envelope | None) -> RecoveredId
             for name, value in ids.items()
             if isinstance(value, str) and value
         },
-        reply_to=_conformed(body.get("reply_to"), ReplyTopic),
+        reply=recover_reply(record, _conformed(body.get("reply_to"), ReplyTopic)),
     )
+
+
+def recover_reply(record: Incoming, reply_to: str | None = None) -> Reply | None:
+    """Return the reply routing of a rejected record, without the parts that are invalid."""
+    topic = reply_to or _named_in_header(record)
+    try:
+        topic = msgspec.convert(topic, ReplyTopic | None)
+    except msgspec.ValidationError:
+        topic = None
+    correlation_id = record.header_bytes(CORRELATION)
+    if correlation_id is not None and len(correlation_id) > CORRELATION_BYTES_MAX:
+        correlation_id = None
+    return Reply(topic=topic, correlation_id=correlation_id) if topic or correlation_id else None
 
 
 def _data_of(event: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ from agents.caching.negative import NegativeCache
 from agents.caching.row_codec import FINGERPRINT_BYTES
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.video_info import VideoInfoCache
-from agents.pipeline.cache_states import publish_cache_states
+from agents.pipeline.worker_states import publish_cache_states
 from schemas import encode
 from schemas.signals import REFRESH, RefreshSignal
 from streams import Effect, Settings, SharedState, StageContext, Table

@@ -138,19 +138,24 @@ def step_handler(
 
 
 def read_event(record: Incoming, envelope: Envelope, kind: type[E]) -> E:
-    """Decode the event in a record; a replayed dead letter becomes a request of its own.
-
-    The original request already has its result. The result of the replay belongs to
-    ``<request id>/replay-<n>``, with ``retry_of`` naming the original.
+    """Decode the event in a record.
 
     Raises:
         MalformedMessageError: the record is no event of this type.
     """
     event = decode(envelope.data, kind)
+    job = as_replay(event.job, record)
+    return event if job is event.job else _with_job(event, job)
+
+
+def as_replay(job: Job, record: Incoming) -> Job:
+    """Return the job of a record; a replayed dead letter becomes a request of its own.
+
+    The original request already has its result. The result of the replay belongs to
+    ``<request id>/replay-<n>``, with ``retry_of`` naming the original.
+    """
     number = replays_of(record)
-    if number <= event.job.replays:
-        return event
-    return _with_job(event, event.job.as_replay(number, record.received_at()))
+    return job.as_replay(number, record.received_at()) if number > job.replays else job
 
 
 async def _run(
@@ -174,13 +179,8 @@ async def _run(
 def _finish(
     outcome: StepOutcome, job: Job, envelope: Envelope, step: str, started: float
 ) -> Sequence[Effect]:
+    """Observe the duration of a step that has succeeded; return its effects."""
     seconds = time.perf_counter() - started
-    _observe(outcome, job, step, seconds)
-    updated = outcome.job if isinstance(outcome, Forward) else None
-    return _to_effects(outcome, (updated or job).with_timing(step, seconds), step, envelope)
-
-
-def _observe(outcome: StepOutcome, job: Job, step: str, seconds: float) -> None:
     labels: tuple[str, str]
     match outcome:
         case Forward(event=ExtractedVideo(cache=use) | SelectedVideo(cache=use)):
@@ -192,37 +192,29 @@ def _observe(outcome: StepOutcome, job: Job, step: str, seconds: float) -> None:
         case Complete():
             labels = "", "finished"
     observe(series(STEP_DURATION, step, job.action, *labels), seconds)
-
-
-def _to_effects(outcome: StepOutcome, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:
     if isinstance(outcome, Complete):
-        result = msgspec.structs.replace(outcome.outcome, timings=job.timings)
-        for attempt in job.attempts:
-            RECOVERIES.labels(attempt.strategy, attempt.code).inc()
-        members = _member_effects(outcome.members, step, envelope.id)
-        # The row must be acknowledged before any member: a rerun then makes the same members.
-        flush = [Flush()] if members else []
-        return [
-            *outcome.writes,
-            *flush,
-            propose_result(job, step, result, envelope.id),
-            *members,
-        ]
-    event = _with_job(outcome.event, job)
+        return _end(outcome, job.with_timing(step, seconds), step, envelope)
+    job = (outcome.job or job).with_timing(step, seconds)
     return [
         *outcome.writes,
-        send_event(event, step, envelope.id),
+        send_event(_with_job(outcome.event, job), step, envelope.id),
         audit(job, step, outcome.transition, envelope.id, detail=outcome.detail),
     ]
 
 
-def _member_effects(members: tuple[ValidatedVideo, ...], step: str, cause: str) -> list[Effect]:
-    effects: list[Effect] = []
-    for member in members:
-        effects.append(send_event(member, step, cause))
-        effects.append(
-            audit(member.job, step, "accepted", cause, detail={"video": member.video.key})
-        )
+def _end(outcome: Complete, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:
+    """Return the effects of a job's end: its result, and the start of its members."""
+    result = msgspec.structs.replace(outcome.outcome, timings=job.timings)
+    for attempt in job.attempts:
+        RECOVERIES.labels(attempt.strategy, attempt.code).inc()
+    # The row must be acknowledged before any member: a rerun then makes the same members.
+    flush = [Flush()] if outcome.members else []
+    ended = propose_result(job, step, result, envelope.id)
+    effects: list[Effect] = [*outcome.writes, *flush, ended]
+    for member in outcome.members:
+        detail = {"video": member.video.key}
+        effects.append(send_event(member, step, envelope.id))
+        effects.append(audit(member.job, step, "accepted", envelope.id, detail=detail))
     return effects
 
 

@@ -4,13 +4,12 @@ import secrets
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from agents.pipeline.unknown_hosts import unknown_hosts
 from agents.recovery.decisions import Backoff, Decision, Park
 from schemas.codec import encode
 from schemas.events import Failure
 from schemas.signals import MEDIA_HOST, MediaHostWait
 from streams.envelope import seal
-from streams.media_host_waits import MediaHostWaits
+from streams.media_host_waits import MediaHostWaits, unknown_hosts
 from streams.records import Effect, Outgoing
 from streams.topics import SIGNALS
 

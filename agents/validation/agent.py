@@ -29,13 +29,19 @@ from agents.pipeline import (
     send_event,
 )
 from agents.pipeline.failures import as_bug, to_failure
-from agents.pipeline.reply_routing import check_reply
 from agents.pipeline.request_claims import SLICE, claim_of_request
-from agents.pipeline.request_parsing import cause_of, rejection
+from agents.pipeline.request_parsing import cause_of, check_reply, rejection
 from agents.platforms import Platforms, Target
 from agents.platforms.short_links import LinkResolver
-from agents.validation.rejections import NAME, explain_failure, on_bug, reject_record, reject_url
-from agents.validation.requested_jobs import RequestedJob, read_jobs
+from agents.validation.requested_jobs import (
+    NAME,
+    RequestedJob,
+    explain_failure,
+    on_bug,
+    read_jobs,
+    reject_record,
+    reject_url,
+)
 from agents.validation.url_resolution import (
     ShortLinkResolver,
     TargetFinder,

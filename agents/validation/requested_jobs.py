@@ -1,4 +1,6 @@
-"""Jobs of a record of the requests topic: those of a request, or that of a pending link. Pure.
+"""Reads the jobs of a record of the requests topic, or rejects it. Pure.
+
+A record is a request, with a job for each URL, or a pending link, with the job that it is of.
 
 Pending links are short links whose resolution is postponed or retried. A client could forge one, as
 they are on the topic that clients publish to. Each is therefore checked against the limits of
@@ -6,13 +8,28 @@ requests: ids, sizes and times that no request leads to are rejected.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from agents.pipeline.events import EVENT_TOPICS
-from agents.pipeline.request_parsing import check_size, jobs_of, read_request, rejection
+from agents.pipeline.events import EVENT_TOPICS, propose_result
+from agents.pipeline.failures import as_bug, placeholder_job
+from agents.pipeline.request_parsing import (
+    cause_of,
+    check_size,
+    field_of,
+    is_json,
+    jobs_of,
+    read_request,
+    recover_identity,
+    rejection,
+)
+from agents.pipeline.results import details_of, error_result, rejected
+from agents.pipeline.step import as_replay
 from schemas.codec import MalformedMessageError, decode, encode
+from schemas.error_catalog import explain
+from schemas.errors import ClipmillError, ErrorContext
 from schemas.events import PendingLink
 from schemas.job import BatchMember, Job
 from schemas.request import (
@@ -22,36 +39,32 @@ from schemas.request import (
     Reply,
     Request,
 )
-from streams.deadletters.headers import replays_of
-from streams.envelope import TYPE_PREFIX, Envelope
-from streams.records import Incoming
+from streams import Effect, Envelope, Incoming, dead_letter, open_envelope
+from streams.envelope import TYPE_PREFIX
+
+NAME = "validation"
 
 _REPLAY = re.compile(r"/replay-[0-9]{1,4}$")
-"""Suffix of the id of a replayed dead letter's request; see `Job.replayed`."""
-
+"""Suffix of the id of a replayed dead letter's request; see `Job.as_replay`."""
 
 RequestedJob = tuple[Job, Any]
 """A job, whose URL is clipped, and the original URL as decoded."""
 
 
 def read_jobs(envelope: Envelope, record: Incoming) -> list[RequestedJob]:
-    """Return the jobs of a record; a replayed dead letter starts requests of its own."""
-    return [(as_replay(job, record), url) for job, url in _requested_jobs(envelope, record)]
+    """Return the jobs of a record; a replayed dead letter starts requests of its own.
 
-
-def as_replay(job: Job, record: Incoming) -> Job:
-    number = replays_of(record)
-    return job.as_replay(number, record.received_at()) if number > job.replays else job
-
-
-def _requested_jobs(envelope: Envelope, record: Incoming) -> list[RequestedJob]:
-    """Return new jobs, or the job of a pending link."""
+    Raises:
+        ClipmillError: ``request.invalid`` or ``request.too_large``, with ``field``.
+    """
     if envelope.type == TYPE_PREFIX + EVENT_TOPICS[PendingLink][1]:
         job = read_pending(envelope, record)
-        return [(job, job.url)]
-    request = read_request(envelope)
-    urls = (request.url,) if request.urls is None else request.urls
-    return list(zip(jobs_of(request, envelope, record), urls, strict=True))
+        requested: list[RequestedJob] = [(job, job.url)]
+    else:
+        request = read_request(envelope)
+        urls = (request.url,) if request.urls is None else request.urls
+        requested = list(zip(jobs_of(request, envelope, record), urls, strict=True))
+    return [(as_replay(job, record), url) for job, url in requested]
 
 
 def read_pending(envelope: Envelope, record: Incoming) -> Job:
@@ -98,3 +111,50 @@ def _request_of(job: Job, base_id: str) -> dict[str, Any]:
         "retry_of": job.retry_of,
         "reply_to": job.reply.topic if job.reply else None,
     }
+
+
+def reject_url(job: Job, error: ClipmillError, cause: str) -> Effect:
+    return propose_result(job, NAME, rejected(job, explain_failure(job, error)), cause)
+
+
+def explain_failure(job: Job, error: ClipmillError) -> ErrorContext:
+    details = details_of(error) | {"field": field_of(job)}
+    return explain(
+        error.code, operation=NAME, url=job.url, details=details, request_id=job.request_id
+    )
+
+
+def reject_record(
+    record: Incoming, error: ClipmillError, envelope: Envelope | None = None
+) -> Sequence[Effect]:
+    """Return the result of an invalid request; a record that is no JSON is also dead-lettered."""
+    identity = recover_identity(record, envelope)
+    job = as_replay(placeholder_job(identity.request_id, record, identity.url), record)
+    job = msgspec.structs.replace(job, attributes=identity.attributes, reply=identity.reply)
+    details = details_of(error) | identity.envelope_ids
+    context = explain(error.code, operation=NAME, url=identity.url, details=details)
+    cause = cause_of(envelope, record) if envelope else record.record_id
+    effects: list[Effect] = [propose_result(job, NAME, error_result(job, context), cause)]
+    if not is_json(envelope.data if envelope else record.value):
+        effects.append(dead_letter(record, error, NAME, request_id=identity.request_id))
+    return effects
+
+
+def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
+    """End the jobs of a record as ``internal.bug`` and dead-letter the record."""
+    bug = as_bug(error)
+    outcomes: list[Effect] = []
+    for job in _recover_jobs(record):
+        context = explain_failure(job, bug)
+        outcomes.append(propose_result(job, NAME, error_result(job, context), record.record_id))
+    return [*outcomes, dead_letter(record, error, NAME)]
+
+
+def _recover_jobs(record: Incoming) -> list[Job]:
+    """Return the jobs of a record, or a placeholder job when it cannot be decoded."""
+    try:
+        return [job for job, _ in read_jobs(open_envelope(record), record)]
+    except Exception:  # noqa: BLE001  (reading may be where the bug is)
+        identity = recover_identity(record, None)
+        job = as_replay(placeholder_job(identity.request_id, record, identity.url), record)
+        return [msgspec.structs.replace(job, reply=identity.reply)]

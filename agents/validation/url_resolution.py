@@ -107,31 +107,26 @@ def check_action(job: Job, target: Target) -> None:
             do not nest), or with attributes that are too large to be copied into every member; or
             a single post is listed.
     """
-    reason = _listing_problem(job, target) if isinstance(target, ListingRef) else _post_problem(job)
-    if reason:
-        raise UnusableUrlError(ClipmillError(ErrorCode.REQUEST_INVALID, reason, reason=reason))
-    if isinstance(target, ListingRef) and job.action != "list":
-        try:
-            check_copies(job.attributes, job.options.limit or 0)
-        except ClipmillError as error:
-            raise UnusableUrlError(error) from None
-
-
-def _listing_problem(job: Job, listing: ListingRef) -> str | None:
+    if not isinstance(target, ListingRef):
+        if job.action == "list":
+            raise _unusable("this is a single post, there is nothing to list")
+        return
     if job.action == "list":
-        return None
+        return
+    what = f"this is a {target.kind}"
     if job.batch is not None:
-        return f"this is a {listing.kind}, which cannot be a member of a batch; submit it by itself"
+        raise _unusable(f"{what}, which cannot be a member of a batch; submit it by itself")
     if job.options.limit is None:
-        return (
-            f"this is a {listing.kind}; set options.limit to say how many of its posts,"
-            " or action to list"
-        )
-    return None
+        options = "set options.limit to say how many of its posts, or action to list"
+        raise _unusable(f"{what}; {options}")
+    try:
+        check_copies(job.attributes, job.options.limit)
+    except ClipmillError as error:
+        raise UnusableUrlError(error) from None
 
 
-def _post_problem(job: Job) -> str | None:
-    return "this is a single post, there is nothing to list" if job.action == "list" else None
+def _unusable(reason: str) -> UnusableUrlError:
+    return UnusableUrlError(ClipmillError(ErrorCode.REQUEST_INVALID, reason, reason=reason))
 
 
 def event_of(job: Job, target: Target) -> ValidatedVideo | ValidatedListing:

@@ -11,6 +11,7 @@ import click
 from rich.table import Column, Table
 
 from schemas.deadletters import DeadLetterStatus
+from schemas.redaction import printable
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console, safe_markup
@@ -27,7 +28,6 @@ from streams.deadletters.presentation import (
 )
 from streams.deadletters.store import require_all
 from streams.moments import parse_past
-from streams.printable import printable
 from streams.settings import KafkaSettings, Settings
 
 LIST_LIMIT = 100

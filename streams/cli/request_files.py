@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from streams.request_lines import InputError
+from streams.new_requests import InputError
 
 T = TypeVar("T")
 

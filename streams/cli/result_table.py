@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from schemas.redaction import printable
 from streams.client import BATCH_FINISHED
-from streams.printable import printable
 
 URL_CHARACTERS = 46
 """Characters of a URL in a table, enough for the host and the id."""

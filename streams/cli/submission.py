@@ -12,8 +12,7 @@ from streams.cli.request_files import display_name, read_blocks
 from streams.cli.result_table import open_console
 from streams.cli.waiting import MISSING_NAMED, ResultOutput, missing_results
 from streams.client import Client, Outstanding
-from streams.new_requests import NewRequest, RequestBuilder
-from streams.request_lines import InputError, LineSplitter, RequestLine
+from streams.new_requests import InputError, LineSplitter, NewRequest, RequestBuilder, RequestLine
 from streams.settings import KafkaSettings
 from streams.topics import PROGRESS, RESULTS
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from schemas.redaction import printable
 from streams.cli.errors import interruptible, readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.progress_bars import ProgressBars
@@ -15,7 +16,6 @@ from streams.cli.waiting import FAILED_STATUS
 from streams.client import is_about, member_ids, members_of
 from streams.cluster.topic_reader import Received, TopicReader
 from streams.history.audit_lookup import history_start
-from streams.printable import printable
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, PROGRESS, RESULTS
 

@@ -17,9 +17,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
 from aiokafka.structs import RecordMetadata
 
-from streams.cluster.batch_appender import Appended, BatchAppender, retrieve
 from streams.cluster.connection import client_options
-from streams.cluster.producer_metrics import observe_batches
+from streams.cluster.producer_batches import Appended, BatchAppender, observe_batches, retrieve
 from streams.cluster.reply_topics import ReplyTopics
 from streams.cluster.shutdown import STOP_SECONDS, exit_after_timeout
 from streams.cluster.topic_admin import missing_topics

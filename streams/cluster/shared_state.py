@@ -68,7 +68,7 @@ class SharedState:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._values: dict[str, _Received] = {}
-        # Keys by their kind: 100,000 cancelled requests must not slow a look at ten breakers.
+        # Keys by their kind: 100,000 cancelled requests must not slow the listing of ten breakers.
         self._keys: dict[str, dict[str, None]] = {}
         self._watchers: dict[str, list[Callable[[], object]]] = {}
         self._listeners: list[tuple[str, Listener]] = []

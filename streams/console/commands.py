@@ -24,8 +24,7 @@ from schemas.commands import (
 )
 from streams.client import RequestProducer
 from streams.console.errors import BrokerTimeoutError, CallError
-from streams.new_requests import NewRequest, RequestBuilder
-from streams.request_lines import LineSplitter
+from streams.new_requests import LineSplitter, NewRequest, RequestBuilder
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
 

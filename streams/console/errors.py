@@ -8,7 +8,7 @@ from streams.deadletters.replay import ReplayFencedError
 from streams.deadletters.store import UnknownDeadLetterError
 from streams.errors import OperatorError
 from streams.history.store import HistoryError
-from streams.request_lines import InputError
+from streams.new_requests import InputError
 
 
 class CallError(Exception):

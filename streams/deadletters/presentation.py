@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from schemas.redaction import printable
 from streams.deadletters.dead_letter import DeadLetterRecord, DeadLetterSummary, State
-from streams.printable import printable
 
 MASK = "***"
 VALUE_CHARACTERS = 20_000

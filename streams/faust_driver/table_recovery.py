@@ -22,7 +22,7 @@ from faust.types import TP
 from mode.services import Service
 
 from streams.cluster.record_batches import UndecodableBatch
-from streams.state_stores.interface import Checkpoint, StateStore, digest_of
+from streams.state_stores import Checkpoint, StateStore, digest_of
 
 log = logging.getLogger(__name__)
 

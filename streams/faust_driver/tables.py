@@ -26,7 +26,7 @@ from streams.cluster.producer import Write
 from streams.faust_driver.table_recovery import TableRecovery
 from streams.observability.lag import TableProgress
 from streams.records import TableWrite
-from streams.state_stores.interface import Checkpoint, IndexedStore, StateStore, digest_of
+from streams.state_stores import Checkpoint, IndexedStore, StateStore, digest_of
 
 OUT_OF_ORDER_MAX = 10_000
 """Offsets of writes behind a gap, per partition. A gap of this worker closes when its record is

@@ -28,7 +28,7 @@ from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore, ReadPosition, StaleGenerationError
 from streams.settings import KafkaSettings
 from streams.settings.console import HistorySettings
-from streams.state_stores.interface import digest_of
+from streams.state_stores import digest_of
 from streams.topics import AUDIT, COMMANDS, RESULTS, Topic
 
 log = logging.getLogger(__name__)

@@ -25,6 +25,7 @@ FOLDED = (
         "streams.cluster.shared_state",
     ),
     *(
+        "streams.runtime.consumption",
         "streams.runtime.processor",
         "streams.faust_driver.consumer",
         "streams.faust_driver.static_member",

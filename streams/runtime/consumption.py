@@ -7,7 +7,8 @@ later is held in a `DelayQueue`, all others by the `Dispatcher`. Offsets are ack
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 from schemas.signals import CANCEL
 from streams.cluster.record_batches import UndecodableBatch
 from streams.cluster.shared_state import SharedState
-from streams.faust_driver.app import to_incoming
-from streams.faust_driver.consumer import OffsetReset
+from streams.faust_driver.app import raw_topic, to_incoming
+from streams.faust_driver.consumer import OffsetReset, PolledRecords
 from streams.intake import Intake
+from streams.observability.metrics import OFFSET_RESETS, UNDECODABLE_BATCHES, start_at_zero
 from streams.records import Incoming
 from streams.runtime.back_pressure import BackPressureGate
 from streams.runtime.concurrency import ConcurrencyLimit
@@ -28,12 +30,18 @@ from streams.runtime.record_tasks import cancel
 from streams.stage import Stage
 from streams.topics import HEARTBEATS, Topic
 
+log = logging.getLogger(__name__)
+
 
 class Consumption:
     """The records that a stage has consumed and not finished.
 
+    Args:
+        warn: reports a past incident to health, a sentence for people.
+
     Attributes:
         dispatcher: holds and starts the records.
+        has_read: whether any record was delivered.
         failure: why the stage must be restarted, None while it consumes.
         delay_queue: holds records until they are due, in stages with a due time.
     """
@@ -50,6 +58,7 @@ class Consumption:
         slots: ConcurrencyLimit,
         gate: BackPressureGate,
         started_max: int,
+        warn: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._stage = stage
         self._app = app
@@ -68,6 +77,8 @@ class Consumption:
             on_failure=self.fail,
         )
         self._subscriptions = ExitStack()
+        self._warn = warn
+        self.has_read = False
         self.failure: BaseException | None = None
         self.delay_queue: DelayQueue | None = None
         self._delay_task: asyncio.Task[None] | None = None
@@ -80,6 +91,36 @@ class Consumption:
                 start=self.dispatcher.tasks.start,
                 shared_state=shared_state,
             )
+
+    def subscribe(self, sources: Mapping[str, Topic], partitions: int) -> None:
+        """Declare the Faust agents of the topics, and handle gaps and resets in their logs.
+
+        Args:
+            sources: the topics by their names on Kafka.
+            partitions: number of partitions of each.
+        """
+        for kafka_name, topic in sources.items():
+            channel = raw_topic(self._app, kafka_name, partitions)
+            body = partial(self._consume, topic)
+            self._app.agent(channel, name=f"{self._stage.name}:{topic.name}")(body)
+        start_at_zero(OFFSET_RESETS, sources, ("truncated", "expired"))
+        start_at_zero(UNDECODABLE_BATCHES, sources)
+        consumer = self._app.consumer
+        consumer.on_gap = lambda tp, start, end: self.skip_gap(sources[tp.topic], tp, start, end)
+        consumer.on_offset_reset = lambda reset: self.reset_partition(
+            sources[reset.tp.topic], reset
+        )
+
+    async def _consume(self, topic: Topic, stream: Any) -> None:
+        """Accept the records of a topic: the body of its Faust agent, which never raises."""
+        async for event in stream.noack().events():
+            self.has_read = True
+            polled: PolledRecords = event.message
+            for tp, records in polled.partitions.items():
+                for record in records:
+                    if isinstance(batch := record.value, UndecodableBatch):
+                        self._warn(f"{record.topic}-{record.partition}: {batch.problem}")
+                    await self.accept(topic, tp, record, polled.generation_id)
 
     def start(self) -> None:
         """Listen for cancellations, and start the delay queue."""
@@ -120,6 +161,9 @@ class Consumption:
         Tasks of the old log's records go on, as these records exist nowhere else any more. They
         acknowledge nothing, because their offsets now belong to other records.
         """
+        OFFSET_RESETS.labels(reset.tp.topic, reset.reason).inc()
+        log.error("%s: %s", self._stage.name, reset.problem)
+        self._warn(reset.problem)
         partition = (topic.name, reset.tp.partition)
         self._offsets.reset(partition)
         self.dispatcher.orphan(partition)

@@ -6,12 +6,16 @@ kill the next owner of the partition reads them all again.
 
 import asyncio
 import time
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heapify, heappop, heappush
+from typing import Self
+
+import msgspec
 
 from schemas.signals import CANCEL
 from streams.claims import Claim, cancel_keys
@@ -21,7 +25,6 @@ from streams.priority_queue import URGENT
 from streams.records import Incoming
 from streams.runtime.back_pressure import BackPressureGate
 from streams.runtime.offset_tracker import Partition
-from streams.runtime.packed_record import PackedRecord
 from streams.runtime.schedule import Schedule
 from streams.topics import HEARTBEATS
 
@@ -38,11 +41,49 @@ IMMEDIATELY = float("-inf")
 REPORT_SECONDS = 5.0
 """Pause between updates of the metrics of waiting records."""
 
+COMPRESSION_LEVEL = 1
+"""zlib's fastest level: events shrink to a half or less in 0.03 ms, 16 KB in 0.15 ms."""
+
+Parts = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
+"""Key, value and headers. Header objects are two thirds of a record's memory."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Parts).decode
+
 Due = Callable[[Incoming, float], float | None]
 """Returns when a record is due, given the current epoch second; None without a delay."""
 
 Start = Callable[[Incoming], "asyncio.Task[None]"]
 """Starts the work of a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRecord:
+    """An `Incoming` with key, value and headers compressed."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    packed: bytes
+
+    @classmethod
+    def of(cls, record: Incoming) -> Self:
+        parts = _encode((record.key, record.value, record.headers))
+        packed = zlib.compress(parts, COMPRESSION_LEVEL)
+        return cls(record.topic, record.partition, record.offset, record.timestamp, packed)
+
+    def unpack(self) -> Incoming:
+        key, value, headers = _decode(zlib.decompress(self.packed))
+        return Incoming(
+            self.topic,
+            self.partition,
+            self.offset,
+            key,
+            value,
+            headers,
+            self.timestamp,
+        )
 
 
 @dataclass(slots=True, eq=False)

@@ -1,11 +1,12 @@
-"""A stage's background writes: periodic sweeps, and best-effort records.
+"""The background tasks of a stage, most of which write: periodic sweeps, best-effort records.
 
 Sweeps are at-least-once like all table writes; best-effort records (progress) may be dropped.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from streams.errors import StageFailedError
 from streams.observability.metrics import StageMetrics
@@ -23,7 +24,7 @@ WriteEffects = Callable[[Sequence[Effect]], Awaitable[object]]
 
 
 class Housekeeping:
-    """Background writes of one stage.
+    """Background tasks of one stage.
 
     Args:
         ready: set while the stage has its partitions and tables; sweeps are skipped otherwise.
@@ -43,7 +44,12 @@ class Housekeeping:
         self._ready = ready
         self._fail = fail
         self._metrics = StageMetrics(stage)
+        self._tasks: list[asyncio.Task[None]] = []
         self._best_effort: set[asyncio.Task[None]] = set()
+
+    def run_until_stop(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task of the stage, which `stop` cancels."""
+        self._tasks.append(asyncio.create_task(work))
 
     def publish_best_effort(self, record: Outgoing) -> None:
         """Publish a record without waiting; it is lost when the write fails."""
@@ -84,5 +90,5 @@ class Housekeeping:
                 await asyncio.sleep(0)
 
     async def stop(self) -> None:
-        """Cancel the best-effort writes in flight."""
-        await cancel(*self._best_effort)
+        """Cancel the tasks, and the best-effort writes in flight."""
+        await cancel(*self._tasks, *self._best_effort)

@@ -1,9 +1,9 @@
 """Runs one stage as a Faust app, with at-least-once delivery and concurrent records.
 
 Faust by itself loses events: it acknowledges an event whose handler raised, and commits past events
-in flight. So the agent body below never raises and never acknowledges; it only accepts records.
-`streams.runtime.dispatcher` starts them, and `streams.runtime.offset_tracker` acknowledges their
-offsets in order.
+in flight. So the body of an agent never raises and never acknowledges; it only accepts records
+(`streams.runtime.consumption`). `streams.runtime.dispatcher` starts them, and
+`streams.runtime.offset_tracker` acknowledges their offsets in order.
 """
 
 import asyncio
@@ -14,25 +14,18 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from schemas.signals import INTAKE
 from streams.cluster.producer import ReliableProducer
 from streams.cluster.record_batches import UndecodableBatch
 from streams.cluster.shared_state import SharedState
 from streams.cluster.shutdown import STOP_SECONDS, exit_after_timeout
 from streams.deadletters.headers import make_batch_dead_letter
-from streams.faust_driver.app import build_app, crash_of, raw_topic, start_app
-from streams.faust_driver.consumer import OffsetReset, PolledRecords
+from streams.faust_driver.app import build_app, crash_of, start_app
 from streams.faust_driver.static_member import StaticMember
-from streams.intake import Intake, apply_signals
+from streams.intake import Intake
 from streams.memory import MemoryUsers
 from streams.memory.release import trim_memory
 from streams.observability.lag import LagMonitor, StageProgress
-from streams.observability.metrics import (
-    OFFSET_RESETS,
-    UNDECODABLE_BATCHES,
-    StageMetrics,
-    start_at_zero,
-)
+from streams.observability.metrics import StageMetrics
 from streams.records import Effect, Incoming, Outgoing
 from streams.runtime.assigned_partitions import AssignedPartitions, PartitionShare
 from streams.runtime.back_pressure import BackPressure
@@ -42,12 +35,11 @@ from streams.runtime.consumption import Consumption
 from streams.runtime.housekeeping import Housekeeping
 from streams.runtime.offset_tracker import OffsetTracker, Partition
 from streams.runtime.processor import RecordProcessor
-from streams.runtime.record_tasks import cancel
 from streams.runtime.stage_tables import FLUSH_SECONDS, StageTables
 from streams.runtime.stall_detector import Position, StallDetector, StalledError
 from streams.settings import Settings
 from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
-from streams.topics import BY_NAME, READERS, Topic
+from streams.topics import BY_NAME, READERS
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +85,7 @@ class StageRunner:
         self._sources = {
             topic.kafka_name(settings.kafka.topic_prefix): topic for topic in stage.reads
         }
-        start_at_zero(OFFSET_RESETS, self._sources, ("truncated", "expired"))
-        start_at_zero(UNDECODABLE_BATCHES, self._sources)
         self._share = PartitionShare(stage.sources, settings.kafka.partitions)
-        self._has_read = False
         self.ready = asyncio.Event()
         self._member = member or StaticMember()
         self.app = build_app(stage.name, settings, self._member)
@@ -104,12 +93,6 @@ class StageRunner:
         self.tables = self._tables.by_name
         self._sweeps.append((FLUSH_SECONDS, self._tables.flush))
         self._processor: RecordProcessor | None = None
-        self._housekeeping = Housekeeping(
-            stage.name,
-            self._write,
-            ready=self.ready,
-            fail=self._fail,
-        )
         self._partitions = AssignedPartitions(self.app, self._sources, self._offsets, self._share)
         self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
         self._back_pressure_gate = self._back_pressure.gate(self._share)
@@ -124,24 +107,21 @@ class StageRunner:
             slots=self._slots,
             gate=self._back_pressure_gate,
             started_max=settings.stage.window,
+            warn=warn,
         )
-
-    def _fail(self, error: BaseException) -> None:
-        self.consumption.fail(error)
+        self._housekeeping = Housekeeping(
+            stage.name, self._write, ready=self.ready, fail=self.consumption.fail
+        )
 
     async def __aenter__(self) -> Self:
         try:
             self._resources.enter_context(self._tables)
             self._processor = self._build_processor(await self._open())
             self.consumption.dispatcher.tasks.processor = self._processor
-            key = f"{INTAKE}{self.stage.name}"
-            self._resources.enter_context(
-                self._shared_state.listen(key, apply_signals(self._intake))
-            )
-            for topic in self.stage.reads:
-                self._subscribe(topic)
+            self._resources.enter_context(self._intake.following(self._shared_state))
+            self.consumption.subscribe(self._sources, self._settings.kafka.partitions)
+            self.app.tables.recovery.on_undecodable = self._changelog_undecodable
             self._connect_rebalance_signals()
-            self._connect_log_handlers()
             self._resources.enter_context(
                 self._back_pressure.register_gate(
                     self._back_pressure_gate, self.consumption.on_capacity
@@ -163,10 +143,11 @@ class StageRunner:
             self.consumption.start()
             await start_app(self.app)
             self.app.consumer.finished_ahead = self._partitions.finished_ahead
+            background = self._housekeeping
             for seconds, sweep in self._sweeps:
-                self._run_in_background(self._housekeeping.run_sweep(seconds, sweep))
-            self._run_in_background(self._tables.measure(self._fail))
-            self._run_in_background(self._watch_progress())
+                background.run_until_stop(background.run_sweep(seconds, sweep))
+            background.run_until_stop(self._tables.measure(self.consumption.fail))
+            background.run_until_stop(self._watch_progress())
         except BaseException as error:
             await self._close(error)
             raise
@@ -182,7 +163,6 @@ class StageRunner:
         try:
             await self.consumption.drain(grace)
         finally:
-            await self._housekeeping.stop()
             await self._close(error)
 
     async def _close(self, error: BaseException | None) -> None:
@@ -192,9 +172,10 @@ class StageRunner:
         self._member.leaving = is_shutdown or self._member.failures > 0
         self._metrics.ready.set(0)
         try:
+            await self._housekeeping.stop()
             with exit_after_timeout(STOP_SECONDS, self.stage.name):
                 # Records may arrive, and finish, before Faust reports the rebalance complete.
-                if self._has_read and not self.app.crashed:
+                if self.consumption.has_read and not self.app.crashed:
                     await self.app.consumer.commit()
                 await self.app.stop()
         finally:
@@ -271,27 +252,10 @@ class StageRunner:
 
     # Partitions
 
-    def _subscribe(self, topic: Topic) -> None:
-        kafka_name = topic.kafka_name(self._settings.kafka.topic_prefix)
-        channel = raw_topic(self.app, kafka_name, self._settings.kafka.partitions)
-
-        async def consume(stream: Any) -> None:
-            async for event in stream.noack().events():
-                await self._accept(topic, event.message)
-
-        self.app.agent(channel, name=f"{self.stage.name}:{topic.name}")(consume)
-
-    async def _accept(self, topic: Topic, polled: PolledRecords) -> None:
-        self._has_read = True
-        for tp, records in polled.partitions.items():
-            for record in records:
-                if isinstance(batch := record.value, UndecodableBatch):
-                    self._warn(f"{record.topic}-{record.partition}: {batch.problem}")
-                await self.consumption.accept(topic, tp, record, polled.generation_id)
-
     def _connect_rebalance_signals(self) -> None:
         async def on_revoked(_app: Any, _partitions: Any, **_: Any) -> None:
-            self._not_ready()
+            self.ready.clear()
+            self._metrics.ready.set(0)
             self._offsets.suspend()
 
         async def on_assigned(_app: Any, partitions: Any, **_: Any) -> None:
@@ -313,36 +277,12 @@ class StageRunner:
         self.app.on_partitions_assigned.connect(on_assigned)
         self.app.on_rebalance_complete.connect(on_complete)
 
-    def _not_ready(self) -> None:
-        self.ready.clear()
-        self._metrics.ready.set(0)
-
-    def _connect_log_handlers(self) -> None:
-        """Handle gaps, resets and undecodable batches in the logs of topics and changelogs."""
-        consumer = self.app.consumer
-        consumer.on_gap = self._on_gap
-        consumer.on_offset_reset = self._on_offset_reset
-        self.app.tables.recovery.on_undecodable = self._changelog_undecodable
-
-    def _on_gap(self, tp: Any, start: int, end: int) -> None:
-        self.consumption.skip_gap(self._sources[tp.topic], tp, start, end)
-
-    def _on_offset_reset(self, reset: OffsetReset) -> None:
-        OFFSET_RESETS.labels(reset.tp.topic, reset.reason).inc()
-        log.error("%s: %s", self.stage.name, reset.problem)
-        self._warn(reset.problem)
-        self.consumption.reset_partition(self._sources[reset.tp.topic], reset)
-
     def _changelog_undecodable(self, tp: Any, batch: UndecodableBatch) -> None:
         self._warn(f"{tp.topic}-{tp.partition}: {batch.problem}; its rows are lost")
         dead_letter = make_batch_dead_letter(tp.topic, tp.partition, batch, self.stage.name)
         self._housekeeping.publish_best_effort(dead_letter)
 
     # Background tasks
-
-    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task until the stage closes."""
-        self._resources.push_async_callback(cancel, asyncio.create_task(work))
 
     async def _watch_progress(self) -> None:
         detector = StallDetector(self._settings.stage.stall_seconds)

@@ -15,7 +15,7 @@ from streams.observability.metrics import TABLE_BYTES, TABLE_ROWS
 from streams.records import Effect
 from streams.settings import Settings
 from streams.stage import Stage
-from streams.state_stores.in_memory import InMemoryStore
+from streams.state_stores import InMemoryStore
 from streams.state_stores.rocksdb import RocksDbStore
 
 FLUSH_SECONDS = 60.0

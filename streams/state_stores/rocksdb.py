@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rocksdict import WriteBatch
 
-from streams.state_stores.interface import Checkpoint, RowFields
+from streams.state_stores import Checkpoint, RowFields
 from streams.state_stores.rocksdb_files import RocksDbFiles, StateStoreError
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
-from streams.state_stores.interface import RowFields
+from streams.state_stores import RowFields
 from streams.state_stores.rocksdb import RocksDbStore
 from streams.topics import REQUESTS, RESULTS, changelog_topic
 from tests.integration.kafka_client import admin, create_topics, produce_numbers, read, wait_until

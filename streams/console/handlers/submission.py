@@ -24,8 +24,7 @@ from streams.console.rendering import redirect, render
 from streams.console.routes import CHANGE_ERRORS, Body, Operation, Routes
 from streams.console.services import SERVICES
 from streams.history.rows import format_time
-from streams.new_requests import NewRequest
-from streams.request_lines import InputError
+from streams.new_requests import InputError, NewRequest
 
 ROUTES = Routes()
 

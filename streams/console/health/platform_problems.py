@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from schemas.errors import ErrorCode
+from schemas.redaction import printable
 from schemas.signals import AccountState, BreakerState
 from streams.console.health.facts import Facts, is_cut
 from streams.console.health.findings import RUNBOOKS, Finding, at, change, link
 from streams.media_host_waits import setting_of, videos_wait
-from streams.printable import printable
 
 EXPIRES_SOON = timedelta(days=3)
 """Remaining time of a login at which the alert fires, too."""

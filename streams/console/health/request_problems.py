@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from schemas.redaction import printable
 from streams.console.health.facts import Facts
 from streams.console.health.findings import RUNBOOKS, Finding, change, link, quantity, span, verb
-from streams.printable import printable
 
 OLD_SECONDS = 900.0
 """Age of an undecided request that nothing delays, from which on it is a problem."""

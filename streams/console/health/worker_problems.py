@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
+from schemas.redaction import printable
 from streams.console.health.facts import Facts
 from streams.console.health.findings import (
     RUNBOOKS,
@@ -14,7 +15,6 @@ from streams.console.health.findings import (
     span,
     verb,
 )
-from streams.printable import printable
 
 STILL_SECONDS = 300.0
 """Time without a finished record, as in the alert ClipmillStageStalled."""

@@ -45,8 +45,7 @@ from streams.intake import Intake
 from streams.records import Effect, Header, Incoming, Outgoing, TableWrite
 from streams.settings import Settings
 from streams.stage import Handler, Slices, Stage, StageContext, Table
-from streams.state_stores.in_memory import InMemoryStore
-from streams.state_stores.interface import RowFields
+from streams.state_stores import InMemoryStore, RowFields
 from streams.topics import AUDIT, DEADLETTERS, ERRORS, REQUESTS, Topic
 from tests.state_stores import IndexedInMemoryStore
 from tests.unit.agents.platforms.tiktok.extractions import extraction_of, raw_of, video_of

@@ -27,7 +27,6 @@ from agents.ledger.batches import Batches
 from agents.pipeline.events import DUE, TARGET, audit, propose_result
 from agents.pipeline.results import expired
 from agents.pipeline.step import Complete, StepOutcome, step_handler
-from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
@@ -98,7 +97,7 @@ def make_extraction_work() -> VideoWork:
         gate=make_gate("extract"),
         authenticator=CookieFiles(LoginSettings()),
         deadline_seconds=1.0,
-        unknown_hosts=UnknownHosts(MediaHostWaits()),
+        waits=MediaHostWaits(),
     )
     return VideoWork(PLATFORMS, reader, cache)
 

@@ -19,7 +19,6 @@ from agents.ledger.agent import Ledger
 from agents.ledger.batches import Batches
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
-from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
@@ -131,7 +130,7 @@ class Pipeline:
                 gate=make_gate("extract", context),
                 authenticator=CookieFiles(LoginSettings()),
                 deadline_seconds=40.0,
-                unknown_hosts=UnknownHosts(MediaHostWaits()),
+                waits=MediaHostWaits(),
             ),
             cache,
         )

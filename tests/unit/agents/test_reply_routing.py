@@ -14,7 +14,7 @@ from agents.ledger.events import introduce_batch
 from agents.pipeline.events import audit, propose_result, user_command
 from agents.pipeline.results import error_result
 from agents.storage.local import LocalStorage
-from agents.validation.rejections import on_bug as validation_bug
+from agents.validation.requested_jobs import on_bug as validation_bug
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.commands import Cancel, OptionChanges, Retry

@@ -6,7 +6,7 @@ import pytest
 from schemas.codec import encode
 from schemas.signals import IntakeSignal
 from streams.cluster.shared_state import SharedState
-from streams.intake import Intake, apply_signals
+from streams.intake import Intake
 from streams.observability.metrics import INTAKE_PAUSED
 from tests.unit.agents.builders import PAST
 
@@ -77,7 +77,7 @@ async def test_waiter_continues_when_the_intake_resumes() -> None:
 def test_signals_pause_and_resume_the_intake() -> None:
     intake, shared_state = Intake("toy"), SharedState()
     shared_state.put(KEY, signal(paused=True))
-    with shared_state.listen(KEY, apply_signals(intake)):
+    with intake.following(shared_state):
         assert intake.problem() == "too many dead letters"
         shared_state.put(KEY, signal(paused=False))
         assert is_open(intake)
@@ -89,14 +89,16 @@ def test_signals_pause_and_resume_the_intake() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"{}", b"null"])
 def test_unreadable_signal_counts_as_not_paused(value: bytes) -> None:
-    intake = Intake("toy")
-    apply_signals(intake)(KEY, signal(paused=True))
-    apply_signals(intake)(KEY, value)
+    intake, shared_state = Intake("toy"), SharedState()
+    with intake.following(shared_state):
+        shared_state.put(KEY, signal(paused=True))
+        shared_state.put(KEY, value)
     assert is_open(intake)
 
 
 def test_resume_signal_does_not_remove_the_stage_s_own_pause() -> None:
-    intake = Intake("toy")
+    intake, shared_state = Intake("toy"), SharedState()
     intake.pause("storage", "full")
-    apply_signals(intake)(KEY, signal(paused=False))
+    with intake.following(shared_state):
+        shared_state.put(KEY, signal(paused=False))
     assert intake.problem() == "full"

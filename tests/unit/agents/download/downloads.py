@@ -19,7 +19,6 @@ from agents.media.prober import Probe
 from agents.media.protocol import Answer, TrackFile
 from agents.media.remuxer import Remux
 from agents.network.resource import FetchedResource
-from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.storage.interface import Storage
 from streams.media_host_waits import MediaHostWaits
@@ -95,7 +94,7 @@ def make_download(
     storage_guard: StorageGuard | None = None,
     waits: MediaHostWaits | None = None,
 ) -> Download:
-    unknown_hosts = UnknownHosts(waits or MediaHostWaits())
+    waits = waits or MediaHostWaits()
     storage_guard = storage_guard or StorageGuard(
         storage, context.intake, context.settings.download
     )
@@ -106,7 +105,7 @@ def make_download(
         tracks=TrackFetcher(sleep=no_wait),
         segments=SegmentStore(context.settings.data_dir / "segments"),
         context=context,
-        unknown_hosts=unknown_hosts,
+        waits=waits,
     )
     verifier = FileVerifier(probe)
     fetcher = FileFetcher(
@@ -125,5 +124,5 @@ def make_download(
         SubtitleProvider(sources, index, storage),
         storage_guard=storage_guard,
         context=context,
-        unknown_hosts=unknown_hosts,
+        waits=waits,
     )

@@ -10,7 +10,6 @@ from agents.access.rate_limits import ONE_REQUEST, Cost
 from agents.accounts.interface import Account, AccountStatus, AccountUse
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction.page_reader import PageReader
-from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
@@ -103,7 +102,7 @@ class PageReaderHarness:
             gate=make_gate("extract", self.context),
             authenticator=self.authenticator,
             deadline_seconds=30,
-            unknown_hosts=UnknownHosts(MediaHostWaits()),
+            waits=MediaHostWaits(),
             always=always,
             login_seconds=0.02,
         )

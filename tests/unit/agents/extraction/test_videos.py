@@ -22,7 +22,6 @@ from agents.extraction.agent import stage as extraction_stage
 from agents.extraction.page_reader import PageReader
 from agents.extraction.videos import TABLE, VideoWork
 from agents.pipeline.step import step_handler
-from agents.pipeline.unknown_hosts import UnknownHosts
 from agents.platforms.registry import Platforms
 from agents.platforms.tiktok.handler import TikTok
 from schemas.attempts import NetworkAttempt
@@ -126,7 +125,7 @@ class ExtractionHarness:
             gate=make_gate("extract", self.context),
             authenticator=CookieFiles(LoginSettings(cookie_files=self.files)),
             deadline_seconds=DEADLINE_SECONDS,
-            unknown_hosts=UnknownHosts(MediaHostWaits()),
+            waits=MediaHostWaits(),
         )
         return VideoWork(
             self.platforms,

@@ -7,17 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.pipeline.events import send_event
+from agents.pipeline.events import EVENTS_BY_KIND, Event, send_event
 from agents.pipeline.request_claims import (
     SLICE,
     claim_of_extracted,
     claim_of_request,
     claim_of_selected,
     claim_of_validated,
+    kind_of,
 )
-from schemas.events import PendingLink, ValidatedListing
+from schemas.events import PendingLink, ValidatedListing, ValidatedVideo
 from schemas.listing import ListingRef
 from streams.claims import Claim
+from streams.envelope import TYPE_PREFIX
 from streams.priority_queue import DEFAULT_RANK, rank_of
 from streams.topics import AUDIT, EXTRACTED, SELECTED, VALIDATED
 from tests.unit.agents.builders import (
@@ -114,3 +116,15 @@ def test_any_bytes_give_a_claim(value: bytes | None, content_type: str) -> None:
 @pytest.mark.parametrize("value", [b"[" * 500_000, b'{"urls":' * 100_000, b'{"id": "\xff"}'])
 def test_hostile_bytes_give_a_claim(value: bytes) -> None:
     assert claim_of_request(make_record(value)).path == (AUDIT,)
+
+
+@pytest.mark.parametrize(("name", "kind"), EVENTS_BY_KIND.items())
+def test_kind_is_derived_from_the_event_type(name: str, kind: type[Event]) -> None:
+    record = msgspec.structs.replace(
+        make_record(b""), headers=(("ce_type", f"{TYPE_PREFIX}{name}".encode()),)
+    )
+    assert kind_of(record) is kind
+
+
+def test_kind_of_an_event_record() -> None:
+    assert kind_of(event_record(validated())) is ValidatedVideo

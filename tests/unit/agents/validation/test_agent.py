@@ -17,7 +17,7 @@ from agents.recovery.error_handlers import ErrorHandlers
 from agents.recovery.media_hosts import MediaHostRecorder
 from agents.validation.agent import Validation
 from agents.validation.agent import stage as validation_stage
-from agents.validation.rejections import on_bug
+from agents.validation.requested_jobs import on_bug
 from agents.validation.url_resolution import ShortLinkResolver, TargetFinder
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streams.cli.request_files import display_name, read_blocks
-from streams.request_lines import InputError
+from streams.new_requests import InputError
 
 
 @pytest.mark.parametrize(("name", "text"), [("-", "standard input"), ("a.txt", "a.txt")])

@@ -14,8 +14,7 @@ from agents.extraction.engine import STATE_KIND
 from agents.ledger import batches
 from agents.monitor import breakers, rates, write_behind
 from agents.pipeline import events
-from agents.pipeline.cache_states import KIND as CACHES_KIND
-from agents.pipeline.worker_states import WorkerStates
+from agents.pipeline.worker_states import CACHES_KIND, WorkerStates
 from agents.recovery.media_hosts import wait_record
 from schemas.audit import Transition
 from schemas.codec import decode, encode

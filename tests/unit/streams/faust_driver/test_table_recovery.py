@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from streams.cluster.record_batches import UndecodableBatch
 from streams.faust_driver import table_recovery as module
 from streams.faust_driver.table_recovery import TableRecovery
-from streams.state_stores.in_memory import InMemoryStore
-from streams.state_stores.interface import Checkpoint, digest_of
+from streams.state_stores import Checkpoint, InMemoryStore, digest_of
 
 CHANGELOG = "toy-rows-changelog"
 ROWS = TP(CHANGELOG, 0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streams.cluster.producer import Write
 from streams.faust_driver.tables import OUT_OF_ORDER_MAX, StageTable
 from streams.records import TableWrite
-from streams.state_stores.in_memory import InMemoryStore
+from streams.state_stores import InMemoryStore
 
 CHANGELOG = "app-rows-changelog"
 

@@ -86,6 +86,7 @@ class ConsumptionHarness:
         self.cancel_slowly = asyncio.Event()
         self.cancel_slowly.set()
         self.error: Exception | None = None
+        self.warnings: list[str] = []
         self.consumer = FakeConsumer()
         self.acked = self.consumer.acked
         self.app = SimpleNamespace(consumer_generation_id=1, consumer=self.consumer)
@@ -113,6 +114,7 @@ class ConsumptionHarness:
             slots=self.slots,
             gate=self.gate,
             started_max=started_max,
+            warn=self.warnings.append,
         )
         self.tasks = self.consumption.dispatcher.tasks
         self.writer = Pending()
@@ -873,6 +875,52 @@ async def test_offsets_without_records_are_skipped(harness: ConsumptionHarness) 
     await yield_to_tasks()
     assert harness.acked == [0, 2, 3]
     assert harness.consumption.failure is None
+
+
+class Polls:
+    """Stream of a Faust agent that delivers one poll of one record."""
+
+    def __init__(self, record: Any) -> None:
+        self._record = record
+
+    def noack(self) -> "Polls":
+        return self
+
+    async def events(self) -> AsyncIterator[Any]:
+        polled = SimpleNamespace(partitions={TP(*TOPIC_PARTITION): [self._record]}, generation_id=1)
+        yield SimpleNamespace(message=polled)
+
+
+async def test_subscription_accepts_polls_and_applies_gaps_and_resets(
+    harness: ConsumptionHarness,
+) -> None:
+    agents: dict[str, Any] = {}
+    harness.app.topic = lambda name, **_: name
+    harness.app.agent = lambda channel, name: (
+        lambda body: agents.update({f"{channel} {name}": body})
+    )
+    harness.consumption.subscribe({TOPIC_PARTITION[0]: REQUESTS}, 1)
+    [(name, body)] = agents.items()
+    assert name == f"{TOPIC_PARTITION[0]} toy:requests"
+    assert not harness.consumption.has_read
+
+    value = UndecodableBatch(b"x")
+    value.reason, value.first_offset, value.next_offset = "broken", 0, 1
+    record = harness.polled(0, value=value)
+    record.topic = TOPIC_PARTITION[0]
+    await body(Polls(record))
+    await yield_to_tasks()
+    assert harness.consumption.has_read
+    assert harness.started == [0]
+    assert harness.warnings == [f"{TOPIC_PARTITION[0]}-0: {value.problem}"]
+
+    consumer: Any = harness.consumer
+    consumer.on_gap(TP(*TOPIC_PARTITION), 1, 3)
+    harness.release(0)
+    await yield_to_tasks()
+    assert harness.acked == [0, 2]
+    consumer.on_offset_reset(RESET)
+    assert harness.warnings[1:] == [RESET.problem]
 
 
 async def test_undecodable_batch_is_started_without_delay(delayed: ConsumptionHarness) -> None:

@@ -14,7 +14,7 @@ from streams.observability.metrics import REGISTRY
 from streams.records import Incoming
 from streams.runtime import delay_queue as module
 from streams.runtime.back_pressure import BackPressureGate, GroupProgress, Meter
-from streams.runtime.delay_queue import RELEASES_MAX, DelayQueue
+from streams.runtime.delay_queue import RELEASES_MAX, DelayQueue, PackedRecord
 from streams.settings import StageSettings
 from streams.topics import AUDIT, SELECTED, Topic
 
@@ -365,3 +365,24 @@ async def test_blocked_due_record_of_a_revoked_partition_is_dropped(
     harness.queue.wake()
     await yield_to_tasks()
     assert (harness.offsets, len(harness.queue)) == ([], 0)
+
+
+headers = st.lists(
+    st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.binary()),
+    max_size=5,
+)
+
+
+@given(st.none() | st.binary(), st.none() | st.binary(), headers, st.integers(0, 2**62))
+def test_packed_record_round_trips(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]], offset: int
+) -> None:
+    record = Incoming("retry.5s", 3, offset, key, value, tuple(headers), 1.5)
+    packed = PackedRecord.of(record)
+    assert packed.unpack() == record
+    assert (packed.topic, packed.partition, packed.offset) == ("retry.5s", 3, offset)
+
+
+def test_repetitive_record_is_compressed() -> None:
+    record = Incoming("retry.5s", 0, 0, b"k", b'{"url": "https://tiktok.com"}' * 500, (), 1.5)
+    assert len(PackedRecord.of(record).packed) < 500

@@ -13,8 +13,7 @@ from streams.observability.metrics import REGISTRY
 from streams.runtime.stage_tables import StageTables
 from streams.settings import Settings
 from streams.stage import Stage
-from streams.state_stores.in_memory import InMemoryStore
-from streams.state_stores.interface import RowFields
+from streams.state_stores import InMemoryStore, RowFields
 from streams.state_stores.rocksdb import RocksDbStore
 from streams.topics import REQUESTS
 

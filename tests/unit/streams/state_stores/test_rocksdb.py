@@ -14,8 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streams.state_stores import rocksdb, rocksdb_files
-from streams.state_stores.interface import Checkpoint, RowFields
+from streams.state_stores import Checkpoint, RowFields, rocksdb, rocksdb_files
 from streams.state_stores.rocksdb import CHECKPOINT_AGE_SECONDS_MAX, RocksDbStore
 from streams.state_stores.rocksdb_files import StateDirectoryLockedError, StateStoreError
 from tests.state_stores import IndexedInMemoryStore
@@ -223,7 +222,7 @@ def test_killed_process_leaves_the_rows_of_a_checkpoint(path: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
-from streams.state_stores.interface import Checkpoint, RowFields
+from streams.state_stores import Checkpoint, RowFields
 from streams.state_stores.rocksdb import RocksDbStore
 store = RocksDbStore(Path({str(path)!r}), RowFields(lambda row: 1.0))
 store.open()

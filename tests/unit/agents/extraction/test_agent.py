@@ -1,13 +1,10 @@
 from collections.abc import Sequence
 
-import msgspec
 import pytest
 
-from agents.pipeline.events import EVENTS_BY_KIND, Event
-from agents.pipeline.request_claims import bug_by_kind, handle_by_kind, kind_of
-from schemas.events import ValidatedListing, ValidatedVideo
+from agents.extraction.agent import bug_by_kind, handle_by_kind
+from schemas.events import ValidatedListing
 from schemas.listing import ListingRef
-from streams.envelope import TYPE_PREFIX
 from streams.records import Effect, Incoming, TableWrite
 from streams.stage import SyncFirstHandler, synchronous
 from tests.unit.agents.builders import event_record, make_job, make_record, validated
@@ -38,24 +35,10 @@ def handler_writing(name: str) -> SyncFirstHandler[Sequence[Effect]]:
 async def test_record_is_dispatched_to_the_handler_of_its_kind(
     record: Incoming, expected: str
 ) -> None:
-    handle = handle_by_kind(
-        {ValidatedListing: handler_writing("listings")}, handler_writing("videos")
-    )
+    handle = handle_by_kind(handler_writing("listings"), handler_writing("videos"))
     assert await handle(record) == handle.sync(record) == [row_named(expected)]
     on_bug = bug_by_kind(
-        {ValidatedListing: lambda _record, error: [row_named(f"listings {error}")]},
+        lambda _record, error: [row_named(f"listings {error}")],
         lambda _record, error: [row_named(f"videos {error}")],
     )
     assert on_bug(record, ValueError("x")) == [row_named(f"{expected} x")]
-
-
-@pytest.mark.parametrize(("name", "kind"), EVENTS_BY_KIND.items())
-def test_kind_is_derived_from_the_event_type(name: str, kind: type[Event]) -> None:
-    record = msgspec.structs.replace(
-        make_record(b""), headers=(("ce_type", f"{TYPE_PREFIX}{name}".encode()),)
-    )
-    assert kind_of(record) is kind
-
-
-def test_kind_of_an_event_record() -> None:
-    assert kind_of(event_record(validated())) is ValidatedVideo

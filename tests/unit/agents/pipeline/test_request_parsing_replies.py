@@ -1,6 +1,6 @@
 import pytest
 
-from agents.pipeline.reply_routing import check_reply, recover_reply, reply_of
+from agents.pipeline.request_parsing import check_reply, recover_reply, reply_of
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import CORRELATION_BYTES_MAX, Reply
 from streams.records import Header
