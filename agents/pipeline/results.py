@@ -160,6 +160,11 @@ def cancellable(job: Job, shared_state: SharedState) -> Iterator[None]:
             if is_triggered and task.uncancel() == 0:
                 raise RequestCancelledError from None
             raise
+        except Exception as error:
+            # The block answered the CancelledError with another one.
+            if is_triggered and task.uncancel() == 0:
+                raise RequestCancelledError from error
+            raise
     if is_triggered:
         # The block swallowed the CancelledError.
         task.uncancel()

@@ -157,4 +157,4 @@ def _recover_jobs(record: Incoming) -> list[Job]:
     except Exception:  # noqa: BLE001  (reading may be where the bug is)
         identity = recover_identity(record, None)
         job = as_replay(placeholder_job(identity.request_id, record, identity.url), record)
-        return [msgspec.structs.replace(job, reply=identity.reply)]
+        return [msgspec.structs.replace(job, attributes=identity.attributes, reply=identity.reply)]

@@ -83,6 +83,14 @@ async def suppressing_work(shared_state: SharedState) -> None:
         await asyncio.sleep(LONG_SECONDS)
 
 
+async def work_that_fails_when_cancelled(shared_state: SharedState) -> None:
+    with cancellable(make_job(), shared_state):
+        try:
+            await asyncio.sleep(LONG_SECONDS)
+        except asyncio.CancelledError:
+            raise OSError("closed") from None
+
+
 async def test_work_that_suppresses_its_cancellation_still_raises() -> None:
     shared_state = SharedState()
     task = asyncio.current_task()
@@ -90,6 +98,18 @@ async def test_work_that_suppresses_its_cancellation_still_raises() -> None:
     asyncio.get_running_loop().call_soon(shared_state.put, "cancel/r1", b"{}")
     with pytest.raises(RequestCancelledError):
         await suppressing_work(shared_state)
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+
+
+async def test_error_in_answer_to_the_cancellation_is_the_cancellation() -> None:
+    shared_state = SharedState()
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_soon(shared_state.put, "cancel/r1", b"{}")
+    with pytest.raises(RequestCancelledError) as raised:
+        await work_that_fails_when_cancelled(shared_state)
+    assert isinstance(raised.value.__cause__, OSError)
     assert task.cancelling() == 0
     await asyncio.sleep(0)
 

@@ -621,6 +621,18 @@ async def test_bug_with_an_undecodable_request_has_an_outcome(name: str) -> None
     assert len(dead_letters(effects)) == 1
 
 
+async def test_bug_of_the_reading_has_the_attributes_of_the_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("oops")
+
+    monkeypatch.setattr("agents.validation.requested_jobs.read_jobs", fail)
+    record = request({"id": "mine", "url": URL, "attributes": {"a": "b"}})
+    found = outcome(on_bug(record, RuntimeError("oops")))
+    assert (found.request_id, found.attributes) == ("mine", {"a": "b"})
+
+
 async def test_bug_with_a_structured_event_has_the_request_id() -> None:
     found = outcome(on_bug(structured({"id": "mine", "url": URL}), RuntimeError("oops")))
     assert (found.request_id, found.url) == ("mine", URL)
