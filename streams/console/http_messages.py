@@ -31,7 +31,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-CACHED_SECONDS = 300
+PARTIAL = (hdrs.IF_NONE_MATCH, hdrs.IF_MODIFIED_SINCE, hdrs.RANGE)
+"""Headers of requests whose response may have no body, or a part of one."""
 
 COMPRESSED_TYPES = frozenset(
     {"text/html", "text/css", "text/javascript", "application/json", "image/svg+xml"}
@@ -98,19 +99,22 @@ def json_response(body: object, status: int = 200) -> web.Response:
     )
 
 
-def complete(request: web.Request, response: web.StreamResponse, *, is_cached: bool) -> None:
+def complete(request: web.Request, response: web.StreamResponse, *, is_static: bool) -> None:
     """Add the headers that a response has not set itself; compress text that a client accepts so.
 
     Args:
         request: the call.
         response: not sent yet.
-        is_cached: a browser may use it again without asking.
+        is_static: a file that a browser keeps and revalidates each time: the pages of an updated
+            console need its own scripts and styles.
     """
-    caching = {"Cache-Control": f"max-age={CACHED_SECONDS}"} if is_cached else {}
+    caching = {"Cache-Control": "no-cache"} if is_static else {}
     response.headers.update(HEADERS | caching | dict(response.headers))
     # The type of a static file follows from its name only when it is sent.
-    is_text = is_cached or response.content_type in COMPRESSED_TYPES
-    if is_text and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+    is_text = is_static or response.content_type in COMPRESSED_TYPES
+    # aiohttp sends the end of the gzip stream after a 304 too, which is then the next response.
+    is_partial = any(name in request.headers for name in PARTIAL)
+    if is_text and not is_partial and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
         response.enable_compression(web.ContentCoding.gzip)
     if is_text:
         response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING

@@ -64,7 +64,7 @@ def build_console(services: Services) -> web.Application:
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     response = await _respond(request, handler)
     if not response.prepared:
-        complete(request, response, is_cached=_is_static(request))
+        complete(request, response, is_static=_is_static(request))
     return response
 
 

@@ -100,3 +100,15 @@ async def test_text_is_compressed_for_clients_that_accept_it(tmp_path: Path, pat
     assert "Content-Encoding" not in plain.headers
     assert compressed.headers["Content-Encoding"] == "gzip"
     assert plain.headers["Vary"] == compressed.headers["Vary"] == "Accept-Encoding"
+
+
+async def test_static_file_is_revalidated_by_each_page(tmp_path: Path) -> None:
+    """Else the pages of an updated console have the scripts of the one before."""
+    async with running_console(tmp_path) as client:
+        first = await client.get("/static/console.css")
+        assert first.headers["Cache-Control"] == "no-cache"
+        known = {"If-None-Match": first.headers["ETag"]}
+        # The second one is on the same connection.
+        for _ in range(2):
+            again = await client.get("/static/console.css", headers=known)
+            assert (again.status, await again.read()) == (304, b"")
