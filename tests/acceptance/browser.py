@@ -8,7 +8,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, async_playwright
+from playwright.async_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    async_playwright,
+    expect,
+)
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-sync")
 """Chromium has no sandbox as root; a container's /dev/shm is too small for it."""
@@ -17,6 +25,11 @@ REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation",
   (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
 """
+
+EXPECT_SECONDS = 30
+"""Playwright's default, 5 s, is one refresh of a page on a machine that two test runs share."""
+
+expect.set_options(timeout=EXPECT_SECONDS * 1_000)
 
 TABS_MAX = 120
 """Presses of the tab key after which an element counts as unreachable."""

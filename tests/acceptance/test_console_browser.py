@@ -17,7 +17,7 @@ from streams.deadletters.headers import make_dead_letter
 from streams.records import Incoming
 from streams.topics import DEADLETTERS
 from streams.topics import REQUESTS as TOPIC
-from tests.acceptance.browser import WatchedPage, chromium, press_on, tab_to
+from tests.acceptance.browser import EXPECT_SECONDS, WatchedPage, chromium, press_on, tab_to
 from tests.acceptance.client import PipelineClient, page
 from tests.acceptance.console_process import console_process
 from tests.pipeline_process import PipelineProcess
@@ -30,8 +30,6 @@ SCHEMES = ("light", "dark")
 
 PAGES_OF_A_KIND = 3
 """Pages with the same path and the same parameters that are visited, besides the first ones."""
-
-SOON_MILLISECONDS = 30_000.0
 
 OWN_PAGES = {
     *(
@@ -109,7 +107,7 @@ async def open_breaker(url: str) -> None:
     """Force a breaker open, and wait for its state."""
     async with (
         aiohttp.ClientSession(base_url=url) as session,
-        asyncio.timeout(SOON_MILLISECONDS / 1_000),
+        asyncio.timeout(EXPECT_SECONDS),
     ):
         await session.post(f"/api/v1/breakers/{BREAKER}/open", json={})
         while True:
@@ -123,7 +121,7 @@ async def create_job(url: str) -> None:
     job = {"command": "retry", "filter": {"error": "content.not_found"}}
     async with (
         aiohttp.ClientSession(base_url=url) as session,
-        asyncio.timeout(SOON_MILLISECONDS / 1_000),
+        asyncio.timeout(EXPECT_SECONDS),
     ):
         while True:
             response = await session.post("/api/v1/jobs", json=job)
@@ -179,7 +177,7 @@ async def submit(opened: Page, text: str) -> None:
     await tab_to(opened, opened.get_by_role("textbox", name="Links"))
     await opened.keyboard.type(text)
     await press_on(opened, opened.get_by_role("button", name="Submit"))
-    await expect(opened.get_by_text("Received (UTC)")).to_be_visible(timeout=SOON_MILLISECONDS)
+    await expect(opened.get_by_text("Received (UTC)")).to_be_visible()
 
 
 async def reload_until(opened: Page, text: str) -> None:
@@ -188,7 +186,7 @@ async def reload_until(opened: Page, text: str) -> None:
     for _ in range(100):
         if await state.count():
             return
-        await opened.wait_for_timeout(SOON_MILLISECONDS / 100)
+        await opened.wait_for_timeout(300)
         await opened.reload()
     raise AssertionError(await opened.locator("main").inner_text())
 
@@ -221,7 +219,7 @@ async def test_failed_request_is_found_and_retried_by_keyboard(
     await tab_to(opened, opened.locator("select[name=quality]"))
     await opened.keyboard.type("worst")
     await press_on(opened, opened.get_by_role("button", name="Retry"))
-    await expect(opened.get_by_text("Received (UTC)")).to_be_visible(timeout=SOON_MILLISECONDS)
+    await expect(opened.get_by_text("Received (UTC)")).to_be_visible()
     await reload_until(opened, "completed")
     await expect(opened.locator(".files")).to_contain_text("540p")
     assert watched.faults == [], "\n".join(watched.faults)
@@ -250,7 +248,7 @@ async def test_submitted_links_are_listed_without_a_click(browser: Browser, cons
     await expect(opened.get_by_role("status")).to_contain_text("2 requests are published")
     for link in links:
         row = opened.locator("tbody tr", has_text=link)
-        await expect(row).to_contain_text("completed", timeout=SOON_MILLISECONDS)
+        await expect(row).to_contain_text("completed")
     await expect(opened.locator("#new-requests")).to_be_hidden()
     assert watched.faults == [], "\n".join(watched.faults)
 
@@ -264,11 +262,12 @@ async def test_dead_letter_is_replayed_by_keyboard(browser: Browser, console: st
     await press_on(opened, problem.get_by_role("link", name="Replay 1"))
     await expect(opened.get_by_role("heading")).to_contain_text("Replay 1 dead letter?")
     await press_on(opened, opened.get_by_role("button", name="Replay 1 dead letter"))
-    await expect(opened.locator("main")).to_contain_text("finished", timeout=SOON_MILLISECONDS)
+    await expect(opened.locator("main")).to_contain_text("finished")
     await press_on(opened, opened.get_by_role("link", name="Overview"))
-    await expect(problem).to_have_count(0, timeout=SOON_MILLISECONDS)
+    await expect(opened).to_have_url(f"{console}overview")
+    await expect(problem).to_have_count(0)
     await opened.goto(f"{console}request?id={DEAD_LETTER}/replay-1&ordered=replay")
-    await expect(opened.get_by_text("Received (UTC)")).to_be_visible(timeout=SOON_MILLISECONDS)
+    await expect(opened.get_by_text("Received (UTC)")).to_be_visible()
     await reload_until(opened, "completed")
     assert watched.faults == [], "\n".join(watched.faults)
 
@@ -283,6 +282,6 @@ async def test_breaker_is_reset_and_opened_by_keyboard(browser: Browser, console
         await press_on(opened, row.get_by_role("link", name=f"{command} {BREAKER}"))
         await press_on(opened, opened.get_by_role("button", name=f"{command} 1 breaker"))
         # The page refreshes itself.
-        await expect(row.locator(".state")).to_have_text(state, timeout=SOON_MILLISECONDS)
+        await expect(row.locator(".state")).to_have_text(state)
     await expect(row).to_contain_text("console")
     assert watched.faults == [], "\n".join(watched.faults)
