@@ -115,7 +115,20 @@ def test_workers_have_a_grace_period_and_a_memory_limit(service: dict[str, Any])
 def test_containers_have_no_capabilities(service: dict[str, Any]) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@every_worker
+def test_workers_publish_no_port(service: dict[str, Any]) -> None:
     assert "ports" not in service
+
+
+def test_console_is_on_loopback_of_the_host_and_needs_a_token() -> None:
+    console = services()["console"]
+    assert console["profiles"] == ["console"]
+    assert console["ports"] == ["127.0.0.1:8090:8090"]
+    assert parse(console["command"])["http"] == "0.0.0.0:8090"
+    assert console["environment"]["CLIPMILL_CONSOLE__TOKEN"] is None
+    assert console["volumes"] == ["data:/data"]
 
 
 @every_service
