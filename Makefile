@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 KAFKA := $(VENV)/.kafka
 PROMETHEUS := $(VENV)/.prometheus
 PEERS := $(VENV)/peers
+# Acceptance tests that may run side by side. CI has a browser and nginx, and adds theirs.
+ACCEPTANCE := not alone and not browser
 
 .PHONY: run help test test-browser test-azure coverage fuzz test-full lint docs bench bench-peers soak serve watch lock clean
 
@@ -22,7 +24,7 @@ test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time run serially
 	$(BIN)/pytest tests/integration tests/unit -m "not azure" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	@# Each process runs a Kafka and one to three workers. Four of them used two slow cores to 100 %,
 	@# and what waits for a breaker or a rebalance timed out.
-	$(BIN)/pytest tests/acceptance -m "not alone and not browser" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest tests/acceptance -m "$(ACCEPTANCE)" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/acceptance -m alone
 
 test-browser: $(KAFKA)  ## The console in Chromium and behind nginx, which the system has to have.

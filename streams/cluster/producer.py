@@ -13,11 +13,12 @@ from itertools import chain, repeat
 from typing import Any, Self
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
 from aiokafka.structs import RecordMetadata
 
 from streams.cluster.connection import client_options
+from streams.cluster.local_delivery import LocalDelivery
 from streams.cluster.producer_batches import Appended, BatchAppender, observe_batches, retrieve
 from streams.cluster.reply_topics import ReplyTopics
 from streams.cluster.shutdown import STOP_SECONDS, exit_after_timeout
@@ -110,7 +111,11 @@ class OutageLog:
 
 
 class ReliableProducer:
-    """The one producer of a process."""
+    """The one producer of a process.
+
+    Attributes:
+        local_delivery: delivers what is acknowledged to consumers of this process.
+    """
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -130,6 +135,7 @@ class ReliableProducer:
         observe_batches(self._producer)
         self._appender = BatchAppender(self._producer)
         self._replies = ReplyTopics(self._in_metadata, self._is_missing)
+        self.local_delivery = LocalDelivery()
 
     async def __aenter__(self) -> Self:
         try:
@@ -242,13 +248,28 @@ class ReliableProducer:
             for number, write in writes.items()
         }
         await asyncio.wait({each.acknowledgement for each in sent.values()})
+        found: dict[int, RecordMetadata] = {}
         failed: dict[int, KafkaError] = {}
         for number, each in sent.items():
             try:
-                acknowledged[number] = each.metadata()
+                found[number] = each.metadata()
             except KafkaError as error:
                 failed[number] = error
-        return _with_records_behind(failed, writes) if failed else failed
+        acknowledged |= found
+        if failed:
+            return _with_records_behind(failed, writes)
+        self._deliver_locally(writes, found)
+        return failed
+
+    def _deliver_locally(
+        self, writes: Mapping[int, Write], acknowledged: Mapping[int, RecordMetadata]
+    ) -> None:
+        topics = self.local_delivery.topics
+        self.local_delivery.deliver(
+            _to_consumed(writes[number], metadata)
+            for number, metadata in acknowledged.items()
+            if metadata.topic in topics
+        )
 
     async def _after_error(self, write: Write, error: KafkaError) -> Write:
         """Return the record to send again; raises when the cluster refuses it."""
@@ -268,16 +289,18 @@ class ReliableProducer:
 
     async def _enqueue(self, write: Write) -> Appended:
         """Send a record that cannot be appended to a batch at once."""
+        # aiokafka 0.14 acknowledges all records of a batch with the time of the first one.
+        timestamp = int(time.time() * 1_000)
         try:
             with self._appender.deferring(write.topic):
-                future = await self._send(write)
+                future = await self._send(write, timestamp)
             # Of a publish that is cancelled before the acknowledgement.
             future.add_done_callback(retrieve)
-            return Appended(future, 0)
+            return Appended(future, 0, timestamp)
         except KafkaError as error:
             failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
-            return Appended(failed, 0)
+            return Appended(failed, 0, timestamp)
 
     async def _route(self, write: Write) -> Write:
         """Return the record for its topic, or for its fallback when the topic is closed."""
@@ -291,28 +314,46 @@ class ReliableProducer:
     async def _is_missing(self, topic: str) -> bool:
         return bool(await missing_topics(self._kafka, [reply_topic(topic)]))
 
-    async def _send(self, write: Write) -> "asyncio.Future[Any]":
+    async def _send(self, write: Write, timestamp: int) -> "asyncio.Future[Any]":
         if write.key is None and write.value is None:
-            return await self._send_empty(write)
+            return await self._send_empty(write, timestamp)
         future: asyncio.Future[Any] = await self._producer.send(
             write.topic,
             value=write.value,
             key=write.key,
             partition=write.partition,
             headers=list(write.headers),
+            timestamp_ms=timestamp,
         )
         return future
 
-    async def _send_empty(self, write: Write) -> "asyncio.Future[Any]":
+    async def _send_empty(self, write: Write, timestamp: int) -> "asyncio.Future[Any]":
         """Send a record without key and value, which the producer's `send` rejects."""
         batch = self._producer.create_batch()
-        batch.append(key=None, value=None, timestamp=None, headers=list(write.headers))
+        batch.append(key=None, value=None, timestamp=timestamp, headers=list(write.headers))
         batch.close()
         partition = write.partition or min(await self._producer.partitions_for(write.topic))
         future: asyncio.Future[Any] = await self._producer.send_batch(
             batch, write.topic, partition=partition
         )
         return future
+
+
+def _to_consumed(write: Write, metadata: RecordMetadata) -> ConsumerRecord[bytes, bytes]:
+    """Return a published record as its consumer gets it."""
+    return ConsumerRecord(
+        metadata.topic,
+        metadata.partition,
+        metadata.offset,
+        metadata.timestamp,
+        metadata.timestamp_type,
+        write.key,
+        write.value,
+        None,
+        -1 if write.key is None else len(write.key),
+        -1 if write.value is None else len(write.value),
+        tuple(write.headers),
+    )
 
 
 def _with_records_behind(

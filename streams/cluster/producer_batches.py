@@ -37,6 +37,9 @@ CACHED_KEYS = 8_192
 CACHED_KEY_BYTES = 256
 """Length of cached keys: a dead letter has its client's key, of any length."""
 
+LOG_APPEND_TIME = 1
+"""Number of Kafka's ``message.timestamp.type`` with which the broker sets the time of a record."""
+
 Send = Callable[[int, Mapping[Any, Any]], Awaitable[None]]
 """Sends batches, one for each partition, to a broker; returns when it has responded."""
 
@@ -47,16 +50,26 @@ class Appended(NamedTuple):
     Attributes:
         acknowledgement: result of the batch, whose offset is that of its first record.
         position: position in the batch.
+        timestamp: epoch milliseconds that the producer has given it.
     """
 
     acknowledgement: "Future[RecordMetadata]"
     position: int
+    timestamp: int
 
     def metadata(self) -> RecordMetadata:
         """Return the metadata of an acknowledged record; raises the error of its batch."""
         first = self.acknowledgement.result()
-        topic, number, partition, offset, *others = first
-        return RecordMetadata(topic, number, partition, offset + self.position, *others)
+        is_broker_time = first.timestamp_type == LOG_APPEND_TIME
+        return RecordMetadata(
+            first.topic,
+            first.partition,
+            first.topic_partition,
+            first.offset + self.position,
+            first.timestamp if is_broker_time else self.timestamp,
+            first.timestamp_type,
+            first.log_start_offset,
+        )
 
 
 class BatchAppender:
@@ -103,7 +116,7 @@ class BatchAppender:
                 timestamp=None, key=key, value=value, headers=list(headers)
             )
             if appended is not None:
-                return Appended(batch.future, appended.offset)
+                return Appended(batch.future, appended.offset, appended.timestamp)
         return None
 
     def partition_of(self, topic: str, key: bytes) -> int | None:

@@ -23,6 +23,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from streams.cluster.commit_metadata import commit_metadata
+from streams.cluster.local_delivery import LocalReader
 from streams.cluster.record_batches import OBSERVER, BatchObserver, UndecodableBatch
 from streams.faust_driver.static_member import MemberConsumer, PollLimits, StaticMember
 
@@ -113,6 +114,10 @@ class _CommittedConsumer(MemberConsumer):
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         return consumer
 
+    async def on_start(self) -> None:
+        await super().on_start()
+        self.consumer.local.attach(self._ensure_consumer()._fetcher)  # noqa: SLF001
+
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         consumer, assigned = self._ensure_consumer(), self.assignment()
         commits = {
@@ -165,6 +170,7 @@ class DirectConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.observer = _FetchObserver(self._is_changelog_tp)
+        self.local = LocalReader()
         super().__init__(*args, **kwargs)
         self._start_offsets: dict[Any, int] = {}
         self._metadata: dict[Any, str] = {}
@@ -330,6 +336,7 @@ class DirectConsumer(Consumer):
         A truncated log may hold records that were written since, at offsets that were committed
         before; they cannot be distinguished from old ones, so all are read.
         """
+        self.local.on_log_replaced(TopicPartition(*tp))
         start = (await self.earliest_offsets(tp))[tp]
         end = (await self.highwaters(tp))[tp]
         await self._thread.seek_wait({tp: start})

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,7 +39,7 @@ from streams.runtime.stage_tables import FLUSH_SECONDS, StageTables
 from streams.runtime.stall_detector import Position, StallDetector, StalledError
 from streams.settings import Settings
 from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
-from streams.topics import BY_NAME, READERS
+from streams.topics import BY_NAME, CLIENT_TOPICS, READERS
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +140,7 @@ class StageRunner:
                         self.stage.sources, self._process_chained, self._processor.writer.targets
                     )
                 )
+            self._resources.enter_context(self._local_delivery())
             self.consumption.start()
             await start_app(self.app)
             self.app.consumer.finished_ahead = self._partitions.finished_ahead
@@ -239,6 +240,16 @@ class StageRunner:
             return None
         assert self._processor is not None
         return self._processor.run_chained(event, record)
+
+    def _local_delivery(self) -> AbstractContextManager[None]:
+        """Let the records that this worker publishes for the stage skip the fetch."""
+        if not self._settings.stage.local_delivery:
+            return nullcontext()
+        prefix = self._settings.kafka.topic_prefix
+        own = [each for each in self.stage.sources if each.name not in CLIENT_TOPICS]
+        return self._producer.local_delivery.registered(
+            [topic.kafka_name(prefix) for topic in own], self.app.consumer.local
+        )
 
     def _write(self, effects: Sequence[Effect]) -> Coroutine[Any, Any, int]:
         assert self._processor is not None

@@ -26,6 +26,11 @@ class StageSettings(Group):
         description="Let the next stage of the same worker process an event at once, if it need not"
         " wait. Otherwise each event is written to its topic first.",
     )
+    local_delivery: bool = Field(
+        True,
+        description="Deliver an acknowledged record to the stage of the same worker that reads it,"
+        " if it is the next one of its partition. Otherwise each is fetched from its topic.",
+    )
     shutdown_grace_seconds: Seconds = Field(
         5, description="Time to finish events in flight on SIGTERM."
     )

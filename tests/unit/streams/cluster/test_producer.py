@@ -1,6 +1,7 @@
 """Reliable producer over a fake aiokafka producer with given failures."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -143,7 +144,9 @@ async def test_failed_start_stops_the_producer(producer: FakeProducer) -> None:
 async def test_all_fields_of_a_record_are_sent(
     reliable_producer: ReliableProducer, producer: FakeProducer
 ) -> None:
+    started = time.time()
     await reliable_producer.publish([Write("t", b"k", None, (("a", b"1"), ("a", b"2")), 3)])
+    assert started - 0.001 <= producer.calls[0].pop("timestamp_ms") / 1_000 <= time.time()
     assert producer.calls == [
         {
             "topic": "t",
@@ -296,6 +299,8 @@ class FakeTime:
     def monotonic(self) -> float:
         return self.now
 
+    time = monotonic
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
@@ -432,3 +437,21 @@ async def test_waiting_records_are_logged_in_one_line_with_count_and_latest_erro
         for _ in range(5):
             await asyncio.sleep(0)
         assert "accepts records again" in caplog.messages[1]
+
+
+async def test_records_are_delivered_locally_by_the_attempt_that_published_all(
+    reliable_producer: ReliableProducer, producer: FakeProducer
+) -> None:
+    delivered: list[Any] = []
+    reader: Any = SimpleNamespace(offer=delivered.extend)
+    with reliable_producer.local_delivery.registered(["t"], reader):
+        await reliable_producer.publish([*writes(b"a", b"b"), Write("other", b"c", b"c")])
+        # The second one is published again, alone.
+        producer.ack_errors = [None, UNAVAILABLE, None]
+        await reliable_producer.publish(writes(b"d", b"e"))
+    await reliable_producer.publish(writes(b"f"))
+    assert [(each.offset, each.key, each.value) for each in delivered] == [
+        (1, b"a", b"a"),
+        (2, b"b", b"b"),
+        (5, b"e", b"e"),
+    ]

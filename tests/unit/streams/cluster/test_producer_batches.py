@@ -83,6 +83,21 @@ async def test_records_of_a_partition_share_a_batch_and_its_acknowledgement(
     assert {(each.key, tuple(each.headers)) for each in found} == {(b"k", (("h", b"1"),))}
 
 
+@pytest.mark.parametrize("log_append_time", [None, 7_000])
+async def test_records_have_their_own_time_unless_the_topic_has_that_of_the_log(
+    producer: Producer, log_append_time: int | None
+) -> None:
+    appended = append(producer, b"a")
+    await asyncio.sleep(0.002)
+    appended += append(producer, b"b")
+    batch = producer.drain()
+    batch.done(base_offset=0, timestamp=log_append_time or -1)
+    own = [each.timestamp for each in records_of(batch)]
+    assert own[0] < own[1]
+    expected = own if log_append_time is None else [log_append_time] * 2
+    assert [each.metadata().timestamp for each in appended if each] == expected
+
+
 async def test_record_follows_those_that_were_sent(producer: Producer) -> None:
     accumulator = producer._message_accumulator
     sent = await accumulator.add_message(TOPIC, b"k", b"sent", timeout=1)
