@@ -14,22 +14,18 @@ from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
-from streams.cluster.producer import ReliableProducer
 from streams.cluster.record_batches import UndecodableBatch
-from streams.cluster.shared_state import SharedState
 from streams.cluster.shutdown import STOP_SECONDS, exit_after_timeout
 from streams.deadletters.headers import make_batch_dead_letter
 from streams.faust_driver.app import build_app, crash_of, start_app
 from streams.faust_driver.static_member import StaticMember
 from streams.intake import Intake
-from streams.memory import MemoryUsers
 from streams.memory.release import trim_memory
-from streams.observability.lag import LagMonitor, StageProgress
+from streams.observability.lag import StageProgress
 from streams.observability.metrics import StageMetrics
 from streams.records import Effect, Incoming, Outgoing
 from streams.runtime.assigned_partitions import AssignedPartitions, PartitionShare
-from streams.runtime.back_pressure import BackPressure
-from streams.runtime.chaining import ChainedEvent, ChainedStages, chained_record
+from streams.runtime.chaining import ChainedEvent, chained_record
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.runtime.consumption import Consumption
 from streams.runtime.housekeeping import Housekeeping
@@ -37,7 +33,7 @@ from streams.runtime.offset_tracker import OffsetTracker, Partition
 from streams.runtime.processor import RecordProcessor
 from streams.runtime.stage_tables import FLUSH_SECONDS, StageTables
 from streams.runtime.stall_detector import Position, StallDetector, StalledError
-from streams.settings import Settings
+from streams.runtime.worker_services import WorkerServices
 from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
 from streams.topics import BY_NAME, CLIENT_TOPICS, READERS
 
@@ -56,26 +52,16 @@ class StageRunner:
     def __init__(
         self,
         stage: Stage,
-        settings: Settings,
-        producer: ReliableProducer,
+        services: WorkerServices,
         *,
-        shared_state: SharedState | None = None,
-        memory: MemoryUsers | None = None,
         warn: Callable[[str], object] = lambda _: None,
         member: StaticMember | None = None,
-        back_pressure: BackPressure | None = None,
-        lag: LagMonitor | None = None,
-        chained_stages: ChainedStages | None = None,
     ) -> None:
         self.stage = stage
-        self._shared_state = shared_state or SharedState()
-        self._memory = memory or MemoryUsers()
-        self._back_pressure = back_pressure or BackPressure(settings.stage)
-        self._lag = lag or LagMonitor()
-        self._chained_stages = chained_stages or ChainedStages()
+        self._services = services
         self._intake = Intake(stage.name)
-        self._settings = settings
-        self._producer = producer
+        self._settings = settings = services.settings
+        self._producer = services.producer
         self._offsets = OffsetTracker()
         self._warn = warn
         self._resources = AsyncExitStack()
@@ -95,14 +81,14 @@ class StageRunner:
         self._processor: RecordProcessor | None = None
         self._partitions = AssignedPartitions(self.app, self._sources, self._offsets, self._share)
         self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
-        self._back_pressure_gate = self._back_pressure.gate(self._share)
+        self._back_pressure_gate = self._services.back_pressure.gate(self._share)
         self._slots = ConcurrencyLimit(stage.concurrency(settings))
         self.consumption = Consumption(
             stage,
             app=self.app,
             offsets=self._offsets,
             intake=self._intake,
-            shared_state=self._shared_state,
+            shared_state=self._services.shared_state,
             window=stage.window(settings),
             slots=self._slots,
             gate=self._back_pressure_gate,
@@ -118,25 +104,25 @@ class StageRunner:
             self._resources.enter_context(self._tables)
             self._processor = self._build_processor(await self._open())
             self.consumption.dispatcher.tasks.processor = self._processor
-            self._resources.enter_context(self._intake.following(self._shared_state))
+            self._resources.enter_context(self._intake.following(self._services.shared_state))
             self.consumption.subscribe(self._sources, self._settings.kafka.partitions)
             self.app.tables.recovery.on_undecodable = self._changelog_undecodable
             self._connect_rebalance_signals()
             self._resources.enter_context(
-                self._back_pressure.register_gate(
+                self._services.back_pressure.register_gate(
                     self._back_pressure_gate, self.consumption.on_capacity
                 )
             )
             if self._is_measured:
                 self._resources.enter_context(
-                    self._back_pressure.register_reader(self._partitions.finished_counts)
+                    self._services.back_pressure.register_reader(self._partitions.finished_counts)
                 )
             self._resources.enter_context(
-                self._lag.tracking(self.stage.name, self.tables, self._progress)
+                self._services.lag.tracking(self.stage.name, self.tables, self._progress)
             )
             if self.stage.chained:
                 self._resources.enter_context(
-                    self._chained_stages.registered(
+                    self._services.chained_stages.registered(
                         self.stage.sources, self._process_chained, self._processor.writer.targets
                     )
                 )
@@ -187,7 +173,7 @@ class StageRunner:
             settings=self._settings,
             tables=self.tables,
             publish_best_effort=self._housekeeping.publish_best_effort,
-            shared_state=self._shared_state,
+            shared_state=self._services.shared_state,
             intake=self._intake,
             indexed_tables=self._tables.indexed,
             periodic=self._sweeps,
@@ -196,7 +182,7 @@ class StageRunner:
             worker=self._member.worker,
         )
         self._resources.enter_context(
-            self._memory.registered(self._intake, context.on_memory_pressure)
+            self._services.memory.registered(self._intake, context.on_memory_pressure)
         )
         return await self._resources.enter_async_context(self.stage.open(context))
 
@@ -213,7 +199,7 @@ class StageRunner:
             next_slice=self.consumption.dispatcher.next_slice,
             on_effects=self.consumption.dispatcher.charge,
             limit=self._settings.deadletters,
-            chained_stages=self._chained_stages,
+            chained_stages=self._services.chained_stages,
             on_chained=self.consumption.dispatcher.refund,
         )
 
@@ -259,7 +245,7 @@ class StageRunner:
         self.consumption.acknowledge(records)
         if self._is_measured:
             for topic, count in Counter(record.topic for record in records).items():
-                self._back_pressure.finish(BY_NAME[topic], count)
+                self._services.back_pressure.finish(BY_NAME[topic], count)
 
     # Partitions
 

@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from streams.cluster.access_monitor import AccessMonitor
 from streams.cluster.producer import ReliableProducer, Write
 from streams.cluster.record_batches import BatchObserver, UndecodableBatch
-from streams.cluster.shared_state import SharedState, open_shared_state
+from streams.cluster.shared_state import open_shared_state
 from streams.cluster.topic_admin import check_topics
 from streams.contract.role_acls import worker_acls
 from streams.deadletters.headers import make_batch_dead_letter
@@ -32,6 +32,7 @@ from streams.runtime.chaining import ChainedStages
 from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.heartbeats import Heartbeats
 from streams.runtime.stage_runner import StageRunner
+from streams.runtime.worker_services import WorkerServices
 from streams.settings import Settings
 from streams.stage import Stage, chained_topics, load_stages, stage_names, topics_of
 from streams.topics import DEADLETTERS, SIGNALS, Topic
@@ -101,12 +102,19 @@ class Worker:
             group.create_task(self._back_pressure.run(offsets.measure))
             group.create_task(self._lag.run(offsets))
             group.create_task(measure_loop_delay())
+            services = WorkerServices(
+                self._settings,
+                producer,
+                shared_state=shared_state,
+                memory=self._memory,
+                back_pressure=self._back_pressure,
+                lag=self._lag,
+                chained_stages=self._chained_stages,
+            )
             start_heartbeats = partial(self._heartbeats, producer, offsets)
             for stage in self._stages:
                 member = members[stage.name]
-                group.create_task(
-                    self._supervise(stage, producer, shared_state, member, start_heartbeats)
-                )
+                group.create_task(self._supervise(stage, services, member, start_heartbeats))
 
     @asynccontextmanager
     async def _lease_members(self) -> AsyncIterator[dict[str, StaticMember]]:
@@ -156,8 +164,7 @@ class Worker:
     async def _supervise(
         self,
         stage: Stage,
-        producer: ReliableProducer,
-        shared_state: SharedState,
+        services: WorkerServices,
         member: StaticMember,
         heartbeats: HeartbeatContext,
     ) -> None:
@@ -165,7 +172,7 @@ class Worker:
         while True:
             started = time.monotonic()
             member.failures = failures
-            error = await self._run_once(stage, producer, shared_state, member, heartbeats)
+            error = await self._run_once(stage, services, member, heartbeats)
             if time.monotonic() - started > BACKOFF_RESET_SECONDS:
                 failures = 0
             wait = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
@@ -177,24 +184,13 @@ class Worker:
     async def _run_once(
         self,
         stage: Stage,
-        producer: ReliableProducer,
-        shared_state: SharedState,
+        services: WorkerServices,
         member: StaticMember,
         heartbeats: HeartbeatContext,
     ) -> BaseException:
         try:
-            runner = StageRunner(
-                stage,
-                self._settings,
-                producer,
-                shared_state=shared_state,
-                memory=self._memory,
-                warn=partial(self._health.warn, stage.name),
-                member=member,
-                back_pressure=self._back_pressure,
-                lag=self._lag,
-                chained_stages=self._chained_stages,
-            )
+            warn = partial(self._health.warn, stage.name)
+            runner = StageRunner(stage, services, warn=warn, member=member)
             async with runner, heartbeats(runner):
                 self._health.set_check(stage.name, runner.problem)
                 return await self._wait_for_failure(runner)

@@ -13,6 +13,7 @@ from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import GroupProgress
 from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.stage_runner import StageRunner
+from streams.runtime.worker_services import WorkerServices
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import AUDIT, READERS, SELECTED
@@ -68,7 +69,7 @@ async def test_records_finished_ahead_of_a_slow_one_count_as_finished(
     async with (
         GroupOffsets.open(settings.kafka) as offsets,
         ReliableProducer(settings.kafka) as producer,
-        StageRunner(stage, settings, producer),
+        StageRunner(stage, WorkerServices(settings, producer)),
     ):
         await wait_for_progress(offsets, GroupProgress(50, 48, is_remote=True))
         slow.set()

@@ -15,6 +15,7 @@ from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Incoming
 from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.stage_runner import StageRunner
+from streams.runtime.worker_services import WorkerServices
 from streams.settings import KafkaSettings, Settings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import AUDIT, BY_NAME, DELAYS, HEARTBEATS, REQUESTS, SELECTED, Topic
@@ -111,7 +112,8 @@ async def test_lag_equals_kafkas_own_tool(settings: Settings, java: JavaTools) -
         ReliableProducer(kafka) as producer,
         AsyncExitStack() as stack,
     ):
-        runners = [StageRunner(each, settings, producer, lag=monitor) for each in STAGES]
+        services = WorkerServices(settings, producer, lag=monitor)
+        runners = [StageRunner(each, services) for each in STAGES]
         for runner in runners:
             await stack.enter_async_context(runner)
         expected = {
@@ -138,7 +140,9 @@ async def test_paused_stage_exports_the_age_of_its_next_record(
     async with (
         GroupOffsets.open(kafka) as offsets,
         ReliableProducer(kafka) as producer,
-        StageRunner(stage("paused", SELECTED), settings, producer, lag=monitor) as runner,
+        StageRunner(
+            stage("paused", SELECTED), WorkerServices(settings, producer, lag=monitor)
+        ) as runner,
     ):
         await runner.ready.wait()
         runner._intake.pause("test", "it is paused")
@@ -172,13 +176,14 @@ async def test_partition_assigned_to_another_worker_has_no_series(
         GroupOffsets.open(kafka) as offsets,
         ReliableProducer(kafka) as producer,
         asyncio.timeout(60),
-        StageRunner(stage("shared", SELECTED), settings, producer, lag=mine),
+        StageRunner(stage("shared", SELECTED), WorkerServices(settings, producer, lag=mine)),
     ):
         while exported_partitions(mine) != {"0", "1"}:
             await asyncio.sleep(0.1)
             await mine.measure_once(offsets)
         second = second_process_settings(settings, tmp_path)
-        async with StageRunner(stage("shared", SELECTED), second, producer, lag=theirs):
+        services = WorkerServices(second, producer, lag=theirs)
+        async with StageRunner(stage("shared", SELECTED), services):
             while not (
                 exported_partitions(mine) and exported_partitions(theirs)
             ) or exported_partitions(mine) & exported_partitions(theirs):

@@ -17,6 +17,7 @@ from streams.faust_driver.aligned_assignor import aligned_partitions
 from streams.faust_driver.static_member import StaticMember
 from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.runtime.stage_runner import StageRunner
+from streams.runtime.worker_services import WorkerServices
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
 from streams.state_stores import RowFields
@@ -64,7 +65,9 @@ class Member:
 
     async def _run(self) -> None:
         async with ReliableProducer(self._settings.kafka) as producer:
-            runner = StageRunner(self._stage, self._settings, producer, member=self.member)
+            runner = StageRunner(
+                self._stage, WorkerServices(self._settings, producer), member=self.member
+            )
             async with runner:
                 self.runner = runner
                 await self._crash.wait()

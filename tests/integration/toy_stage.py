@@ -9,6 +9,7 @@ from typing import Any
 from streams.cluster.producer import ReliableProducer
 from streams.records import Effect, Incoming, Outgoing
 from streams.runtime.stage_runner import StageRunner
+from streams.runtime.worker_services import WorkerServices
 from streams.settings import Settings, StageSettings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import ERRORS, REQUESTS, RESULTS
@@ -49,10 +50,14 @@ class ToyStage:
 
 @asynccontextmanager
 async def running_stage(
-    toy: ToyStage, settings: Settings, **options: Any
+    toy: ToyStage,
+    settings: Settings,
+    *,
+    warn: Callable[[str], object] = lambda _: None,
+    **services: Any,
 ) -> AsyncIterator[StageRunner]:
     async with ReliableProducer(settings.kafka) as producer:
-        runner = StageRunner(toy.stage, settings, producer, **options)
+        runner = StageRunner(toy.stage, WorkerServices(settings, producer, **services), warn=warn)
         async with runner:
             async with asyncio.timeout(20):
                 await runner.ready.wait()

@@ -13,6 +13,7 @@ from streams.priority_queue import DEFAULT_RANK
 from streams.records import Effect, Incoming, Outgoing
 from streams.runtime.back_pressure import BackPressure, GroupProgress
 from streams.runtime.stage_runner import StageRunner
+from streams.runtime.worker_services import WorkerServices
 from streams.settings import Settings, StageSettings
 from streams.stage import Handler, Stage, StageContext, synchronous
 from streams.topics import EXTRACTED, REQUESTS, SELECTED
@@ -35,7 +36,7 @@ class RunnerHarness:
     def __init__(self, tmp_path: Path) -> None:
         stage = Stage("toy", (REQUESTS,), open=open_toy, on_bug=lambda *_: ())
         producer: Any = None
-        self.runner = StageRunner(stage, Settings(data_dir=tmp_path), producer)
+        self.runner = StageRunner(stage, WorkerServices(Settings(data_dir=tmp_path), producer))
         self.app = SimpleNamespace(
             crashed=False, should_stop=False, rebalancing=False, crash_reason=None, consumer=None
         )
@@ -77,7 +78,8 @@ async def test_failed_open_closes_the_stage(tmp_path: Path) -> None:
             closed.append("stage")
 
     stage: Any = Stage("toy", (REQUESTS,), open=open_stage, on_bug=lambda *_: ())
-    runner = StageRunner(stage, Settings(data_dir=tmp_path), None)  # type: ignore[arg-type]
+    producer: Any = None
+    runner = StageRunner(stage, WorkerServices(Settings(data_dir=tmp_path), producer))
     with pytest.raises(OSError, match="no disk"):
         await runner.__aenter__()
     assert closed == ["stage"]
@@ -121,7 +123,8 @@ class ChainedRunner:
             chained=True,
         )
         settings = Settings(data_dir=tmp_path)
-        self.runner = StageRunner(stage, settings, producer, back_pressure=self.pressure)
+        services = WorkerServices(settings, producer, back_pressure=self.pressure)
+        self.runner = StageRunner(stage, services)
         self.runner.app = self.app = SimpleNamespace(rebalancing=False, consumer=None)
         self.runner._partitions._assigned = {(EXTRACTED.name, 0)}
         self.runner.ready.set()

@@ -19,6 +19,7 @@ from streams.observability.metrics import REGISTRY
 from streams.runtime import worker as module
 from streams.runtime.back_pressure import GroupProgress
 from streams.runtime.worker import BACKOFF_RESET_SECONDS, RESTART_SECONDS, Worker
+from streams.runtime.worker_services import WorkerServices
 from streams.settings import HeartbeatSettings, Settings
 from streams.stage import Stage
 from streams.topics import REQUESTS, TOPICS, Topic, changelog_topic
@@ -52,11 +53,11 @@ class WorkerHarness:
 class FakeRunner:
     harness: WorkerHarness
 
-    def __init__(self, stage: Stage, _settings: Settings, _producer: Any, **more: Any) -> None:
+    def __init__(self, stage: Stage, services: WorkerServices, **more: Any) -> None:
         self.stage = stage
         self.harness.started.append(stage.name)
         self.warn = more["warn"]
-        self.harness.memories.append(more["memory"])
+        self.harness.memories.append(services.memory)
         self.harness.members.append((more["member"].instance_id, more["member"].failures))
         uptimes = self.harness.uptimes.get(stage.name, [])
         self.dies_at = self.harness.now + (uptimes.pop(0) if uptimes else float("inf"))
