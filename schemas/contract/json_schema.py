@@ -284,7 +284,7 @@ def json_schema(message: Message) -> dict[str, Any]:
         "examples": [json.loads(encode(each)) for each in message.examples],
         "$defs": definitions,
     }
-    refined: dict[str, Any] = _refine(schema)
+    refined: dict[str, Any] = refine(schema)
     return refined
 
 
@@ -296,19 +296,19 @@ def _root_schema(reference: dict[str, Any], definitions: dict[str, Any]) -> dict
     return {key: value for key, value in own.items() if key != "title"}
 
 
-def _refine(node: Any) -> Any:
+def refine(node: Any) -> Any:
     """Add constraints that msgspec cannot express.
 
     Exactly one member of a tagged union matches, and strings with a maximum accept integers too.
     """
     if isinstance(node, list):
-        return [_refine(each) for each in node]
+        return [refine(each) for each in node]
     if not isinstance(node, dict):
         return node
     if node.get("type") == "string" and "maximum" in node:
         return node | {"type": ["string", "integer"]}
     return {
-        "oneOf" if key == "anyOf" and "discriminator" in node else key: _refine(value)
+        "oneOf" if key == "anyOf" and "discriminator" in node else key: refine(value)
         for key, value in node.items()
     }
 

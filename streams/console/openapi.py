@@ -9,7 +9,7 @@ import msgspec
 from schemas.codec import decode, encode
 from schemas.contract.components import REFERENCE, message_schemas
 from schemas.contract.descriptions import describe, structs_of
-from schemas.contract.json_schema import DIALECT, REQUEST
+from schemas.contract.json_schema import DIALECT, REQUEST, refine
 from streams.console.access import SESSION_COOKIE
 from streams.console.routes import Body, Operation, Parameter
 
@@ -160,4 +160,4 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
     structs = {name: it for kind in kinds.values() for name, it in structs_of(kind).items()}
     for name, struct in structs.items():
         describe(schemas[name], struct)
-    return dict(sorted((message_schemas([REQUEST]) | schemas).items()))
+    return dict(sorted((message_schemas([REQUEST]) | refine(schemas)).items()))

@@ -7,6 +7,7 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from schemas.commands import OptionChanges
+from schemas.request import RequestId
 from streams.console.access import USER
 from streams.console.advice import REJECTED
 from streams.console.commands import new_id, parse_cancel, parse_retry, publish_commands
@@ -47,9 +48,11 @@ class RetryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Changes of a retry.
 
     Attributes:
+        id: of the new request; the same one again makes no second request.
         options: the changed options; the others are kept.
     """
 
+    id: RequestId | UnsetType = UNSET
     options: OptionChanges | UnsetType = UNSET
 
 

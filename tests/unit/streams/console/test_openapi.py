@@ -88,6 +88,12 @@ async def test_response_conforms(tmp_path: Path, path: str) -> None:
     resolved(content["application/json"]["schema"]).validate(body)
 
 
+def test_body_of_a_retry_has_what_the_server_accepts() -> None:
+    properties = DOCUMENT["components"]["schemas"]["RetryBody"]["properties"]
+    assert sorted(properties) == ["id", "options"]
+    assert properties["id"]["type"] == ["string", "integer"]
+
+
 @pytest.mark.parametrize("name", ["openapi", "asyncapi"])
 async def test_documents_are_served(tmp_path: Path, name: str) -> None:
     async with running_console(tmp_path) as client:
