@@ -1,7 +1,10 @@
 """Formats results for the terminal."""
 
+from collections.abc import Iterable
 from pathlib import PurePath
+from posixpath import commonpath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 from rich.markup import escape
@@ -50,6 +53,17 @@ def results_table(results: list[dict[str, Any]]) -> Table:
             safe_markup(describe(result)),
         )
     return table
+
+
+def files_folder(results: Iterable[dict[str, Any]]) -> str | None:
+    """Return the folder that has the files of all results, None without files."""
+    uris = [file["uri"] for result in results for file in result.get("files", ())]
+    if not uris:
+        return None
+    folders = [uri.rpartition("/")[0] for uri in uris]
+    folder = commonpath([urlsplit(each).path or "/" for each in folders])
+    first = urlsplit(folders[0])
+    return unquote(folder) if first.scheme == "file" else f"{first.scheme}://{first.netloc}{folder}"
 
 
 def safe_markup(text: str) -> str:

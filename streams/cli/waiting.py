@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from streams.cli.progress_bars import follow
-from streams.cli.result_table import open_console, results_table
+from streams.cli.result_table import files_folder, open_console, results_table, safe_markup
 from streams.client import Client, members_of, wait_for
 
 FAILED_STATUS = 2
@@ -93,7 +93,10 @@ def print_results(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         for result in results:
             click.echo(json.dumps(result))
     elif results:
-        open_console().print(results_table(list(results)))
+        console = open_console()
+        console.print(results_table(list(results)))
+        if folder := files_folder(results):
+            console.print(f"The files are in {safe_markup(folder)}", soft_wrap=True)
 
 
 async def wait_applied(client: Client, command_id: str, is_applied: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ from streams.cli.result_table import (
     PLAIN_WIDTH,
     URL_CHARACTERS,
     describe,
+    files_folder,
     open_console,
     results_table,
     safe_markup,
@@ -155,3 +156,20 @@ def test_markup_is_escaped_and_controls_are_replaced(text: str, shown: str) -> N
 def test_console_without_terminal_has_the_plain_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     assert open_console().width == PLAIN_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("uris", "folder"),
+    [
+        ([], None),
+        (["file:///d/tiktok/1/a.mp4"], "/d/tiktok/1"),
+        (["file:///d/tiktok/1/a.mp4", "file:///d/tiktok/2/b%20c.mp4"], "/d/tiktok"),
+        (["file:///my%20files/a.mp4", "file:///my%20files/b.mp4"], "/my files"),
+        (["s3://videos/tiktok/1/a.mp4", "s3://videos/x/2/b.mp4"], "s3://videos/"),
+        (["gs://videos/tiktok/1/a.mp4"], "gs://videos/tiktok/1"),
+        (["s3://videos/a.mp4"], "s3://videos/"),
+    ],
+)
+def test_folder_has_the_files_of_all_results(uris: list[str], folder: str | None) -> None:
+    results = [failed(), *(completed(FILE | {"uri": uri}) for uri in uris)]
+    assert files_folder(results) == folder
