@@ -15,7 +15,9 @@ from tests.unit.deploy.test_alerts import ALERTS
 DEPLOY = PROJECT / "deploy"
 GUIDE = PROJECT / "docs" / "monitoring.md"
 WATCH: dict[str, dict[str, Any]] = {
-    name: each for name, each in composition()["services"].items() if "profiles" in each
+    name: each
+    for name, each in composition()["services"].items()
+    if "watch" in each.get("profiles", ())
 }
 every_monitoring_service = pytest.mark.parametrize("service", WATCH.values(), ids=list(WATCH))
 
