@@ -38,8 +38,8 @@ are fetched."""
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
 
-class LocalRecords:
-    """Consecutive records for `FetchResult`, in place of aiokafka's `PartitionRecords`."""
+class ConsecutiveRecords:
+    """Records at consecutive offsets, for `FetchResult`, as aiokafka's `PartitionRecords`."""
 
     def __init__(self, records: Iterable[Record], start: int) -> None:
         self._records = iter(records)
@@ -164,7 +164,7 @@ class LocalReader:
                 self._fetcher._records[tp] = aiokafka_fetcher.FetchResult(  # noqa: SLF001
                     tp,
                     assignment=assignment,
-                    partition_records=LocalRecords(records, state.position),
+                    partition_records=ConsecutiveRecords(records, state.position),
                     backoff=self._fetch_backoff(),
                 )
                 found = True
@@ -204,7 +204,7 @@ class LocalReader:
     def _fetch_backoff(self) -> float:
         """Return how long aiokafka fetches no partition because this one is not consumed yet.
 
-        Its own backoff starts anew with each buffered record: it would never fetch.
+        aiokafka's own backoff restarts with each buffered record: no fetch would become due.
         """
         oldest = min(self._fetched_at.values(), default=-inf)
         return max(0.0, oldest + FETCH_SECONDS - self._clock())
