@@ -13,7 +13,7 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
-from streams.cluster import record_batches, wire_codec
+from streams.cluster import closed_connections, record_batches, wire_codec
 from streams.cluster.connection_failure import find_failure
 from streams.cluster.oauth import TokenProviderError, token_provider
 from streams.cluster.tls import TlsError, ssl_context
@@ -28,6 +28,7 @@ AUTHORIZATION_ERRORS: dict[type[KafkaError], str] = {
 }
 """Kind of resource whose ACL is missing."""
 
+closed_connections.install()
 record_batches.install()
 wire_codec.install()
 
