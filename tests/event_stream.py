@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from aiohttp.test_utils import TestClient
 
-EVENT_SECONDS = 10.0
+EVENT_SECONDS = 30.0
 
 
 class ReceivedEvent(NamedTuple):
@@ -27,12 +27,13 @@ class EventStream:
     """The events of a response, and the id of the last one.
 
     Attributes:
-        last_id: what a browser repeats as ``Last-Event-ID``.
+        last_id: what a browser repeats as ``Last-Event-ID``, also when a stream breaks off before
+            its first event.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, last_id: str) -> None:
         self.response = response
-        self.last_id = ""
+        self.last_id = last_id
 
     async def next(self, *names: str) -> ReceivedEvent:
         """Return the next event, of these names."""
@@ -67,4 +68,4 @@ async def opened(
     path = "/api/v1/events"
     async with client.get(path, params=parameters, headers=headers) as response:
         assert response.status == 200, await response.text()
-        yield EventStream(response)
+        yield EventStream(response, last_id)

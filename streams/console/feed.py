@@ -158,28 +158,27 @@ class ChangeFeed:
         self._viewers = {viewer for viewer in self._viewers if viewer.put(event)}
 
     def _read(self) -> list[FeedEvent]:
-        """Return the events of one tick, at most one of each kind."""
+        """Return the events of one tick, at most one of each kind.
+
+        Raises:
+            HistoryError: nothing counts as read.
+        """
         present = self._store.revision()
         if present == self._read_up_to and self._counts is not None:
             return []
-        found = self._changes(present)
-        counts = counts_event(self._store.counts(RequestFilter()))
-        if self._counts is None or counts != self._counts.text:
-            self._counts = FeedEvent(kind="counts", text=counts)
+        changes = self._changes(self._read_up_to, present)
+        text = counts_event(self._store.counts(RequestFilter()))
+        self._read_up_to = present
+        if changes is not None and changes.revision is not None:
+            self._read_up_to = changes.revision
+        found = [] if changes is None else [changes]
+        if self._counts is None or text != self._counts.text:
+            self._counts = FeedEvent(kind="counts", text=text)
             found.append(self._counts)
         return found
 
-    def _changes(self, present: Revision) -> list[FeedEvent]:
-        after, self._read_up_to = self._read_up_to, present
-        if not _is_resumable(after, present):
-            return [_reset(present)]
-        event = self._next(after)
-        if event is None:
-            return []
-        assert event.revision is not None
-        if event.revision.number > present.number or len(event.requests) == ROWS_MAX:
-            self._read_up_to = event.revision
-        return [event]
+    def _changes(self, after: Revision, present: Revision) -> FeedEvent | None:
+        return self._next(after) if _is_resumable(after, present) else _reset(present)
 
     def _next(self, after: Revision) -> FeedEvent | None:
         """Return the earliest changes behind a revision, None without any."""

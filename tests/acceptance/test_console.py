@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,16 +235,22 @@ async def collect(stream: EventStream, found: dict[str, str]) -> None:
         found |= event.states
 
 
-async def until_more(found: dict[str, str], count: int) -> None:
-    async with asyncio.timeout(SOON_SECONDS):
-        while len(found) < count:  # noqa: ASYNC110  (the dictionary has no event)
-            await asyncio.sleep(0.02)
+def has_more(found: dict[str, str], count: int) -> bool:
+    return len(found) > count
 
 
-async def until_equal(found: dict[str, str], expected: dict[str, str]) -> None:
-    async with asyncio.timeout(SOON_SECONDS):
-        while found != expected:  # noqa: ASYNC110  (the dictionary has no event)
-            await asyncio.sleep(0.02)
+async def collect_until(
+    condition: Callable[[], bool], collecting: asyncio.Task[None], found: dict[str, str]
+) -> None:
+    """Wait until what the stream has sent meets a condition."""
+    try:
+        async with asyncio.timeout(SOON_SECONDS):
+            while not condition():
+                if collecting.done():
+                    raise AssertionError(f"the stream ended early: {collecting}; sent: {found}")
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"the stream has sent {found}") from None
 
 
 async def test_event_stream_goes_on_without_a_gap_after_kills(tmp_path: Path) -> None:
@@ -264,10 +271,13 @@ async def test_event_stream_goes_on_without_a_gap_after_kills(tmp_path: Path) ->
                         publish_steadily(pipeline, published, enough)
                     )
                     collecting = asyncio.create_task(collect(stream, found))
-                    await until_more(found, (number + 1) * CHANGES_OF_CONSOLE)
+                    enough_changes = partial(has_more, found, len(found) + CHANGES_OF_CONSOLE)
+                    await collect_until(enough_changes, collecting, found)
                     if number == CONSOLES - 1:
                         enough.set()
                         await publishing
-                        await until_equal(found, dict.fromkeys(published, "rejected"))
+                        await collect_until(
+                            lambda: found == dict.fromkeys(published, "rejected"), collecting, found
+                        )
                 await collecting
             last_id = stream.last_id

@@ -233,20 +233,30 @@ async def test_idle_stream_has_heartbeats(tmp_path: Path, monkeypatch: pytest.Mo
     assert lines[3] == b":\n"
 
 
-async def test_history_that_cannot_be_read_delays_the_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object) -> None:
-        raise HistoryError("disk I/O error")
+def fail(*_: object) -> None:
+    raise HistoryError("disk I/O error")
 
+
+@pytest.mark.parametrize("query", ["revision", "changes", "counts"])
+async def test_history_that_cannot_be_read_delays_the_changes(
+    tmp_path: Path, query: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running_console(tmp_path) as client, opened(client) as stream:
         await stream.next("counts")
         with monkeypatch.context() as patch:
-            patch.setattr(HistoryStore, "revision", fail)
+            patch.setattr(HistoryStore, query, fail)
+            change(client, "new")
             await until(lambda: "the event streams wait" in caplog.text)
-            assert (await client.get("/api/v1/events")).status == 503
-        change(client, "new")
         assert (await stream.next("requests")).states == {"new": "accepted"}
+        assert (await stream.next("counts")).data == {"states": {"accepted": 1}}
+
+
+async def test_stream_of_a_history_that_cannot_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_console(tmp_path) as client:
+        monkeypatch.setattr(HistoryStore, "revision", fail)
+        assert (await client.get("/api/v1/events")).status == 503
 
 
 async def test_stop_ends_the_streams(tmp_path: Path) -> None:
