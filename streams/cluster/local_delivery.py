@@ -5,8 +5,8 @@ consumer of this process has assigned, the record is buffered there as if it had
 the position moves behind it. All others are fetched, so nothing is skipped: those of other
 processes, and those that are acknowledged out of order.
 
-While all records of a consumer arrive so, its fetches would return what it has consumed; they are
-held back for up to `FETCH_SECONDS`.
+While a consumer gets all records this way, its fetches would only return records that it has
+consumed; they are delayed by up to `FETCH_SECONDS`.
 """
 
 import logging
@@ -24,12 +24,12 @@ from aiokafka.consumer import fetcher as aiokafka_fetcher
 log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 0.1
-"""Longest time for which a fetch is held back. A record of another process waits for that time, and
+"""Longest delay of a fetch. A record of another process waits for that time, and
 for a fetch of the other partitions that is in flight (``fetch.max.wait.ms``)."""
 
-SOLE_SECONDS = 5.0
-"""Time without a record of another process in front of an own one after which fetches are held
-back."""
+NO_GAP_SECONDS = 5.0
+"""Time without a gap (pending records, but not the next one of the partition) after which fetches
+are delayed."""
 
 PENDING_BYTES = 1_048_576
 """Keys and values of a partition that wait to be consumed, the limit of a fetch; further records
@@ -180,7 +180,7 @@ class LocalReader:
     def _plan_fetches(self, assignment: Any) -> Any:
         """Plan the fetch requests: aiokafka does so after each response, and each poll."""
         states = map(assignment.state_value, assignment.tps)
-        seconds = min(map(self._seconds_held_back, self._fetched_at), default=0.0)
+        seconds = min(map(self._fetch_delay, self._fetched_at), default=0.0)
         if seconds > 0 and all(state.has_valid_position for state in states):
             plan: Any = ([], {}, seconds, False, [])
         else:
@@ -194,7 +194,7 @@ class LocalReader:
         fetches, resets, timeout, *others = self._plan(assignment)
         due = []
         for node, request in fetches:
-            if (seconds := self._seconds_held_back(node)) > 0:
+            if (seconds := self._fetch_delay(node)) > 0:
                 timeout = min(timeout, seconds)
             else:
                 self._fetched_at[node] = self._clock()
@@ -209,9 +209,9 @@ class LocalReader:
         oldest = min(self._fetched_at.values(), default=-inf)
         return max(0.0, oldest + FETCH_SECONDS - self._clock())
 
-    def _seconds_held_back(self, node: int) -> float:
+    def _fetch_delay(self, node: int) -> float:
         now = self._clock()
-        if now < self._gap_at + SOLE_SECONDS:
+        if now < self._gap_at + NO_GAP_SECONDS:
             return 0.0
         return min(self._delivered_at, self._fetched_at.get(node, -inf)) + FETCH_SECONDS - now
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from streams.cluster.local_delivery import (
     FETCH_SECONDS,
+    NO_GAP_SECONDS,
     PENDING_BYTES,
-    SOLE_SECONDS,
     LocalDelivery,
     LocalReader,
     PendingRecords,
@@ -168,7 +168,7 @@ async def test_own_record_arrives_once_although_it_is_fetched_too() -> None:
         assert await system.poll() == [(0, 1, b"b")]
 
 
-async def test_fetches_are_held_back_while_own_records_arrive() -> None:
+async def test_fetches_are_delayed_while_own_records_arrive() -> None:
     async with consuming() as system:
         await system.is_fetching()
         for number in range(20):
@@ -199,9 +199,9 @@ async def test_foreign_record_before_an_own_one_is_fetched_at_once() -> None:
         assert await system.values(2) == [b"foreign", b"own 1"]
 
 
-@pytest.mark.parametrize(("waited", "held_back"), [(0.0, False), (SOLE_SECONDS, True)])
-async def test_fetches_are_held_back_only_without_foreign_records(
-    waited: float, held_back: bool
+@pytest.mark.parametrize(("waited", "delayed"), [(0.0, False), (NO_GAP_SECONDS, True)])
+async def test_fetches_are_delayed_only_without_foreign_records(
+    waited: float, delayed: bool
 ) -> None:
     async with consuming() as system:
         await system.is_fetching()
@@ -213,7 +213,7 @@ async def test_fetches_are_held_back_only_without_foreign_records(
         system.delivery.deliver([system.log.append(b"own")])
         await system.values(1)
         await asyncio.sleep(0.01)
-        assert bool(system.fetcher._in_flight) != held_back
+        assert bool(system.fetcher._in_flight) != delayed
 
 
 async def test_records_acknowledged_out_of_order_arrive_in_order() -> None:
