@@ -51,13 +51,13 @@ class StageLag(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         members: workers in its consumer group.
         finished: records that it has ever finished.
-        still_seconds: time for which it is known to have finished none.
+        stalled_seconds: time for which it is known to have finished none.
     """
 
     members: int
     topics: tuple[TopicLag, ...]
     finished: int
-    still_seconds: float = 0.0
+    stalled_seconds: float = 0.0
 
     @property
     def lag(self) -> int:
@@ -127,22 +127,22 @@ class LagReader:
             log.exception("the lag cannot be measured")
             self._fail("an internal error; the log of the console has it")
         else:
-            stages = {name: self._with_stillness(name, each) for name, each in found.items()}
+            stages = {name: self._with_stalled_seconds(name, each) for name, each in found.items()}
             self._report = LagReport(stages=stages, measured_at=datetime.now(UTC))
         finally:
             self._at, self._task = self._clock(), None
 
     def _fail(self, problem: str) -> None:
-        # Without an old measurement: a number that does not move looks like a stage that is stuck.
+        # Drops the previous measurement: a constant lag would look like a stalled stage.
         self._report = LagReport(problem=problem)
 
-    def _with_stillness(self, name: str, stage: StageLag) -> StageLag:
+    def _with_stalled_seconds(self, name: str, stage: StageLag) -> StageLag:
         now = self._clock()
         finished, since = self._changes.get(name, (-1, now))
         if finished != stage.finished or not stage.lag:
             since = now
         self._changes[name] = (stage.finished, since)
-        return msgspec.structs.replace(stage, still_seconds=now - since)
+        return msgspec.structs.replace(stage, stalled_seconds=now - since)
 
 
 async def measure_lag(

@@ -16,7 +16,7 @@ from streams.console.health.findings import (
     verb,
 )
 
-STILL_SECONDS = 300.0
+STALLED_SECONDS = 300.0
 """Time without a finished record, as in the alert ClipmillStageStalled."""
 
 _ENGINES = link("Show the engines", "pipeline")
@@ -52,20 +52,20 @@ def lagging_stages(facts: Facts) -> Iterator[Finding]:
                 command=f"clipmill worker {name}",
                 runbook=f"{RUNBOOKS}/ClipmillStageWithoutWorker.md",
             )
-        elif _stands_still(facts, name):
+        elif _is_stalled(facts, name):
             yield Finding(
                 severity="critical",
-                message=f"The stage {name} has finished nothing for {span(stage.still_seconds)}; "
+                message=f"The stage {name} has finished nothing for {span(stage.stalled_seconds)}; "
                 f"{records} {verb(stage.lag)} for it.",
                 remedy="Read the log of its workers; a restart is safe.",
                 runbook=f"{RUNBOOKS}/ClipmillStageStalled.md",
             )
 
 
-def _stands_still(facts: Facts, name: str) -> bool:
+def _is_stalled(facts: Facts, name: str) -> bool:
     stage = facts.lag.stages[name]
     on_purpose = name in facts.delaying or name in facts.pauses
-    return stage.lag > 0 and stage.still_seconds >= STILL_SECONDS and not on_purpose
+    return stage.lag > 0 and stage.stalled_seconds >= STALLED_SECONDS and not on_purpose
 
 
 def broken_engines(facts: Facts) -> Iterator[Finding]:

@@ -104,7 +104,7 @@ def stage_lags() -> dict[str, StageLag]:
     by_name = {each.name: each for each in load_stages()}
     return lags | {
         "download": stage_lag(by_name["download"], lag=1_200, members=0),
-        "extraction": stage_lag(by_name["extraction"], lag=3, still_seconds=700.0),
+        "extraction": stage_lag(by_name["extraction"], lag=3, stalled_seconds=700.0),
     }
 
 

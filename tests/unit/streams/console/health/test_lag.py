@@ -79,7 +79,7 @@ async def test_stage_stands_still_while_it_has_lag_and_finishes_nothing() -> Non
     still = []
     for finished, lag in ((5, 3), (5, 4), (5, 4), (6, 4), (6, 0), (6, 1)):
         measure.finished, measure.lag = finished, lag
-        still.append((await reader.read()).stages["download"].still_seconds)
+        still.append((await reader.read()).stages["download"].stalled_seconds)
         clock.now += 100
     assert still == [0, 100, 200, 0, 0, 100]
 

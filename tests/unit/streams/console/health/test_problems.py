@@ -61,9 +61,9 @@ def waiting(**fields: Any) -> Facts:
     return facts(waiting=msgspec.structs.replace(WAITING, **fields))
 
 
-def lag(name: str, records: int, *, members: int = 1, still_seconds: float = 0.0) -> LagReport:
+def lag(name: str, records: int, *, members: int = 1, stalled_seconds: float = 0.0) -> LagReport:
     topics = (TopicLag(topic="t", partitions=1, lag=records),)
-    stage = StageLag(members=members, topics=topics, finished=1, still_seconds=still_seconds)
+    stage = StageLag(members=members, topics=topics, finished=1, stalled_seconds=stalled_seconds)
     return LagReport(stages={name: stage}, measured_at=NOW)
 
 
@@ -127,8 +127,8 @@ def yt_dlp(version: str) -> dict[str, Any]:
     [
         FACTS,
         facts(lag=lag("download", 0)),
-        facts(lag=lag("download", 5_000, still_seconds=299.0)),
-        facts(lag=lag("delay", 5_000, still_seconds=9_000.0)),
+        facts(lag=lag("download", 5_000, stalled_seconds=299.0)),
+        facts(lag=lag("delay", 5_000, stalled_seconds=9_000.0)),
         breaker(),
         breaker(state="half_open"),
         breaker(budget_until=NOW),
@@ -154,7 +154,7 @@ def test_nothing_is_wrong(healthy: Facts) -> None:
     ("wrong", "severity", "message", "page"),
     [
         (
-            facts(pauses={"download": PAUSE}, lag=lag("download", 9, still_seconds=900.0)),
+            facts(pauses={"download": PAUSE}, lag=lag("download", 9, stalled_seconds=900.0)),
             "critical",
             (
                 "The stage download has been paused by download since 2026-11-02 09:00:00 UTC: "
@@ -169,7 +169,7 @@ def test_nothing_is_wrong(healthy: Facts) -> None:
             None,
         ),
         (
-            facts(lag=lag("download", 2_000, still_seconds=300.0)),
+            facts(lag=lag("download", 2_000, stalled_seconds=300.0)),
             "critical",
             "The stage download has finished nothing for 5 minutes; 2,000 records wait for it.",
             None,
