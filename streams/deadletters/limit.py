@@ -19,7 +19,7 @@ from streams.topics import DEADLETTERS, REQUESTS, SIGNALS
 
 
 class DeadLetterLimit:
-    """Sliding-window counters of the dead letters that one stage writes, by their step."""
+    """Sliding-window counters of the dead letters that one stage writes, by failed stage."""
 
     def __init__(
         self, settings: DeadLetterSettings, clock: Callable[[], float] = time.monotonic
@@ -30,19 +30,19 @@ class DeadLetterLimit:
         self._times: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def pause_signals(self, effects: Sequence[Effect], by: str) -> list[Outgoing]:
-        """Count the dead letters among effects; return pause signals for steps over the limit.
+        """Count the dead letters among effects; return pause signals for stages over the limit.
 
         Dead letters of client requests do not count: clients could stop the service.
         """
         dead_letters = [
             each for each in effects if isinstance(each, Outgoing) and each.topic is DEADLETTERS
         ]
-        steps = (counted.step for each in dead_letters if (counted := _counted(each)) is not None)
-        return [self._pause_signal(step, by) for step in steps if self.exceeds(step)]
+        stages = (counted.step for each in dead_letters if (counted := _counted(each)) is not None)
+        return [self._pause_signal(stage, by) for stage in stages if self.record_and_check(stage)]
 
-    def exceeds(self, step: str) -> bool:
+    def record_and_check(self, stage: str) -> bool:
         """Count a dead letter; return whether the limit is exceeded, which resets the counter."""
-        now, times = self._clock(), self._times[step]
+        now, times = self._clock(), self._times[stage]
         times.append(now)
         while times[0] < now - self._seconds:
             times.popleft()
@@ -51,22 +51,22 @@ class DeadLetterLimit:
         times.clear()
         return True
 
-    def _pause_signal(self, step: str, by: str) -> Outgoing:
+    def _pause_signal(self, stage: str, by: str) -> Outgoing:
         reason = (
-            f"the intake of {step} is paused: more than {self._limit} dead letters within "
-            f"{self._seconds:.0f} s. List them with `clipmill deadletters list --step {step}`, "
-            f"then resume it with `clipmill resume {step}`"
+            f"the intake of {stage} is paused: more than {self._limit} dead letters within "
+            f"{self._seconds:.0f} s. List them with `clipmill deadletters list --step {stage}`, "
+            f"then resume it with `clipmill resume {stage}`"
         )
         now = datetime.now(UTC)
         signal = IntakeSignal(paused=True, reason=reason, by=by, at=now)
         return seal(
             SIGNALS,
-            f"{INTAKE}{step}",
+            f"{INTAKE}{stage}",
             encode(signal),
             kind="intake.v1",
             step=by,
-            event_id=f"intake:{step}:{now.isoformat()}",
-            request_id=step,
+            event_id=f"intake:{stage}:{now.isoformat()}",
+            request_id=stage,
             trace_id=secrets.token_hex(16),
         )
 

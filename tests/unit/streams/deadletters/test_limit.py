@@ -91,5 +91,5 @@ def test_limit_is_exceeded_exactly_when_the_window_holds_more(gaps: list[float],
         clock.now += gap
         times = [each for each in times if each >= clock.now - 10] + [clock.now]
         expected = len(times) > most
-        assert limit.exceeds("s") is expected
+        assert limit.record_and_check("s") is expected
         times = [] if expected else times
