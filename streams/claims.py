@@ -1,7 +1,8 @@
 """Admission claim of a record: its rank, and the downstream topics that need free capacity.
 
 The scheduler makes one per record from headers alone, without decoding the body: `PRIORITY`, on
-every event of a request, and the request id, which tells batch members from single requests.
+every event of a request, and the request id, which distinguishes batch members from single
+requests.
 """
 
 import msgspec

@@ -10,4 +10,4 @@ class OperatorError(Exception):
 
 
 class StageFailedError(OperatorError):
-    """Fails the stage, which starts again: no record is to blame, so none becomes a bug report."""
+    """Fails the stage, which restarts. The cause is not a record, so no bug report is written."""

@@ -1,7 +1,7 @@
 """Priority queue with ageing: highest rank first, FIFO among equal ranks.
 
-Its users: the schedule of a stage, the concurrency limit, and the bulkheads. Pure: no I/O, no
-clock. Push and pop cost O(log n).
+Used by the schedule of a stage and by the bulkheads. Pure: no I/O, no clock. Push and pop cost
+O(log n).
 """
 
 from collections.abc import Iterator

@@ -52,8 +52,8 @@ SlicingHandler = Callable[[Incoming], Awaitable[Sequence[Effect] | Slices]]
 """A handler that may return slices."""
 
 SyncHandler = Callable[[Incoming], Sequence[Effect] | None]
-"""Processes a record without waiting. None, or an exception: the asynchronous handler has to
-process it, so nothing was changed by this call."""
+"""Processes a record without waiting. Returns None, or raises, when the asynchronous handler has
+to process it; then the call has changed nothing."""
 
 
 Output_co = TypeVar("Output_co", bound=Sequence[Effect] | Slices, covariant=True)

@@ -1,6 +1,6 @@
 """Caches the files chosen for a page and options, in the process only.
 
-Selection takes 20 µs and a hit 2 µs (docs/caching.md). A table row, with its record on the
+Selection takes 16 µs and a hit 3 µs (docs/caching.md). A table row, with its record on the
 changelog, or a lookup in a shared backend costs many times what it would save, so there is none.
 """
 

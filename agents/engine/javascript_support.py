@@ -64,7 +64,7 @@ class JavaScriptSupport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def summary(self) -> str:
-        """One line for people."""
+        """One human-readable line."""
         if self.is_available:
             return f"run by Deno {self.deno_version}, with {SOLVER} {self.solver_version}"
         unused = f" ({', '.join(self.others)} cannot be used)" if self.others else ""

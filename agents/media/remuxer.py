@@ -1,4 +1,4 @@
-"""Remuxer of downloaded files: audio extraction and muxing without transcoding."""
+"""Remuxer of downloaded files: extracts, muxes, joins and tags without transcoding."""
 
 import os
 import time

@@ -1,6 +1,6 @@
-"""Retry policy of each error code: immediate changes, backoff of retries, and the end. A table.
+"""Retry policies, a table by error code: immediate changes, backoff of retries, dead-lettering.
 
-Below it the waits that depend on the state: for a circuit breaker, the retry budget, the deadline.
+Also the waits that depend on state: of a circuit breaker, of the retry budget, of the deadline.
 """
 
 from collections.abc import Mapping
@@ -55,8 +55,9 @@ FORMATS_MAX = 40
 _NO_RETRY = RetryPolicy()
 # While a host is unreachable, another one may have the same file.
 _NETWORK = RetryPolicy(waits=NETWORK_WAITS, on_repeat=("other_format",))
-# First a short wait: where many downloads share the last free space, one may lose it five times in
-# its stage although there is room now and then. Only a file larger than the disk reaches the last.
+# The first wait is short: when many downloads compete for the last free space, one can fail five
+# times in its stage although space is freed in between. Only a file larger than the disk reaches
+# the last wait.
 _LOCAL_FAULT = RetryPolicy(waits=(30, 2 * MINUTE, 10 * MINUTE), outage=True)
 _OTHER_FILE = RetryPolicy(immediate=("fresh_extraction", "other_format"), changes=FORMATS_MAX)
 _AUTHENTICATE = RetryPolicy(immediate=("authenticate", "other_account"), changes=ACCOUNTS_MAX)

@@ -21,8 +21,8 @@ WINDOW_SECONDS_MAX = 10.0
 """Bounds of the window: number and age, in seconds, of its attempts."""
 
 SPAN_SECONDS_MIN = 0.25
-"""Shortest span that a rate is computed over, in seconds: attempts that end together did not take
-no time."""
+"""Shortest span that a rate is computed over, in seconds. Without it, reports that arrive together
+would yield an unbounded rate."""
 
 LATENCY_SAMPLES = 20
 """Answers whose median latency is compared with the baseline."""

@@ -1,7 +1,7 @@
 """The reliable producer: retries until all replicas have acknowledged a record (acks=all).
 
-One per process, shared by its stages. Publishing waits during an outage, without a bound; at least
-once, as a retry may duplicate a record. Redirects records for closed reply topics.
+One per process, shared by its stages. Publishing waits without a timeout during an outage. Delivery
+is at-least-once: a retry may duplicate a record. Redirects records for closed reply topics.
 """
 
 import asyncio
@@ -181,7 +181,7 @@ class ReliableProducer:
         return f"the cluster at {self._bootstrap} has not accepted records for {waited:.0f} s"
 
     async def available(self) -> None:
-        """Return when no write has waited for long."""
+        """Wait until no write has been pending for `UNAVAILABLE_SECONDS`."""
         while self.problem() is not None:  # noqa: ASYNC110  (many writes, no common event)
             await asyncio.sleep(RETRY_SECONDS[0])
 
@@ -294,7 +294,7 @@ class ReliableProducer:
         try:
             with self._appender.deferring(write.topic):
                 future = await self._send(write, timestamp)
-            # Of a publish that is cancelled before the acknowledgement.
+            # Retrieves the error of a publish that is cancelled before the acknowledgement.
             future.add_done_callback(retrieve)
             return Appended(future, 0, timestamp)
         except KafkaError as error:
@@ -361,7 +361,7 @@ def _with_records_behind(
 ) -> dict[int, KafkaError]:
     """Add the acknowledged records behind a failed one of their key: all are sent again, in order.
 
-    Another Kafka batch had them, and the last record of a key in a changelog is its row.
+    They were in another Kafka batch. Without the resend a changelog would end with an older row.
     """
     of_keys: dict[tuple[str, bytes | None], KafkaError] = {}
     found: dict[int, KafkaError] = {}

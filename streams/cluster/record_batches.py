@@ -47,7 +47,7 @@ class UndecodableBatch(bytes):
 
     @property
     def problem(self) -> str:
-        """Offsets and reason, for people."""
+        """Offsets and reason, human-readable."""
         offsets = f"offset {self.first_offset}"
         if self.next_offset > self.first_offset + 1:
             offsets = f"offsets {self.first_offset} to {self.next_offset - 1}"
@@ -221,13 +221,11 @@ class CheckedRecords(_MemoryRecordsPy):
         if data is None:
             return None
         self._cache_next()
-        next_base_offset = self._next_slice
+        following = self._next_slice
         return CheckedBatch(
             data,
             position=lambda: self.reader.next_fetch_offset,
-            next_base_offset=None
-            if next_base_offset is None
-            else struct.unpack_from(">q", next_base_offset)[0],
+            next_base_offset=None if following is None else struct.unpack_from(">q", following)[0],
             report=self.reader.report,
         )
 

@@ -1,7 +1,7 @@
 """State that all workers share: a global table of the compacted topic ``signals``.
 
-Every process consumes the topic from its beginning and without a group, so it has the state of all
-breakers before its stages start, and every change within milliseconds. The state is read-only here:
+Every process consumes the topic from its beginning and without a group, so it has the complete
+state before its stages start, and every change within milliseconds. The state is read-only here:
 a change is a record for the topic, published by the single writer of its key.
 """
 

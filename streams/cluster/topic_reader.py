@@ -41,7 +41,7 @@ class TopicReader:
     def __init__(self, kafka: KafkaSettings, *topics: Topic) -> None:
         self._kafka = kafka
         self._topics = {topic.kafka_name(kafka.topic_prefix): topic for topic in topics}
-        # Starts are offsets; a reset means deleted records, or a new partition.
+        # All positions are explicit: a reset follows deleted records, or a new partition.
         self._consumer = AIOKafkaConsumer(
             *self._topics, **consumer_options(kafka, "client"), auto_offset_reset="earliest"
         )

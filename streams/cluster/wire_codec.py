@@ -1,4 +1,4 @@
-"""A faster codec for the requests and responses of Kafka's protocol that each record needs.
+"""A faster codec for the fetch and produce messages of Kafka's protocol.
 
 aiokafka encodes and decodes each field of a message by itself. At low rates each record has a
 fetch and a produce request of its own, and a fetch of eight partitions takes 39 us to encode and

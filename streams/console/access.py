@@ -41,7 +41,7 @@ ANONYMOUS = SHARED_USER
 
 @dataclass(frozen=True)
 class HttpCall:
-    """What the rules look at in a request.
+    """The parts of a request that the rules evaluate.
 
     Attributes:
         peer: address of the connection.
@@ -179,7 +179,7 @@ RULES = web.AppKey("rules", AccessRules)
 
 
 def _octets(value: str) -> bytes:
-    """Return a header's value as it was sent; aiohttp hands on what is not UTF-8 as surrogates."""
+    """Return a header's value as it was sent; aiohttp decodes bytes outside UTF-8 as surrogates."""
     return value.encode(errors="surrogateescape")
 
 

@@ -1,8 +1,7 @@
 """Publishes the requests, commands and orders of the console's users.
 
-An order is what a user does that is no command itself. It is recorded before it is carried out:
-none is carried out without a record, but one that fails, or whose console is killed in between, is
-listed, too.
+An order records a user's action that is no command, such as a replay. It is published before the
+action runs: no action lacks a record, and one that fails, or whose console is killed, has one too.
 """
 
 import asyncio

@@ -35,7 +35,7 @@ def parse_id(text: str, field: str) -> Revision:
 
 
 def opening(revision: Revision) -> bytes:
-    """Return the start of a stream, from which a client resumes that receives nothing else."""
+    """Return the start of a stream: its id lets a client resume even if no event follows."""
     return f"retry: {RECONNECT_MILLISECONDS}\nid: {format_id(revision)}\n\n".encode()
 
 

@@ -1,8 +1,8 @@
 """Publishes the changes of the history to all event streams.
 
 One task reads the history while there are viewers, and encodes each event once for all of them. A
-viewer resumes behind any revision: `changes_behind` reads what it has missed, and its queue has
-what changes after it has joined.
+viewer can resume behind any revision: `changes_behind` reads the changes before it joined, and its
+queue receives those after.
 """
 
 import asyncio

@@ -100,7 +100,7 @@ def json_response(body: object, status: int = 200) -> web.Response:
 
 
 def complete(request: web.Request, response: web.StreamResponse, *, is_static: bool) -> None:
-    """Add the headers that a response has not set itself; compress text that a client accepts so.
+    """Add the headers that a response has not set itself; compress text if gzip is accepted.
 
     Args:
         request: the call.

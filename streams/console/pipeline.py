@@ -1,6 +1,6 @@
 """The state of the pipeline: topics, stages with their groups, workers with partitions.
 
-The contract says what there is to be, the cluster what is.
+The contract declares topics and stages; the cluster reports offsets, groups and members.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Minimal ACLs per role, derived from the contract and the stages (least privilege).
 
 Printed by `clipmill topics acls`, verified by a worker for itself at start and periodically, and
-listed in docs/operations.md.
+listed in docs/acls.md.
 """
 
 from collections.abc import Collection, Sequence

@@ -67,7 +67,7 @@ class OffsetReset:
 
     @property
     def problem(self) -> str:
-        """The incident and its consequence, for people."""
+        """The incident and its consequence, human-readable."""
         name = f"{self.tp.topic}-{self.tp.partition}"
         if self.reason == "expired":
             return (
@@ -216,8 +216,8 @@ class DirectConsumer(Consumer):
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Do nothing: `streams.runtime.stall_detector` detects stalled partitions.
 
-        Faust only logs a slow one, and ends the consumer (`AssertionError`) for one without a
-        position yet: a broker that needs a minute for it is slow, not a reason to crash.
+        Faust only logs a slow partition, and fails the consumer (`AssertionError`) for one without
+        a position yet, though a slow broker can need a minute to return it.
         """
 
     # Flow control

@@ -1,7 +1,7 @@
 """Orders of users, by the topic of commands: what was ordered, by whom, and when. Pure.
 
-The author of an order is what its record says: whoever may write the topic may name any. The
-commands of a bulk job are one order, whose count grows.
+The author is the ``by`` of the record: every producer of the topic may set any. The commands of a
+bulk job are one order, whose count grows.
 """
 
 import re

@@ -53,8 +53,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
         seconds: its length.
         states: number of results by status, without the ends of batches.
         per_minute: results per minute.
-        success_ratio: completed ones, as a share of those not rejected or cancelled; None without
-            any.
+        success_ratio: completed requests, as a share of all but rejected and cancelled ones; None
+            without any.
         median_seconds: from reception to result, of completed requests; None without any.
         p99_seconds: the same, 99th percentile.
     """

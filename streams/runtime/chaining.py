@@ -157,7 +157,7 @@ class ChainedStages:
     def process(self, effects: Sequence[Effect]) -> ChainedEffects | None:
         """Process the events among effects whose stages are chained; None when there are none.
 
-        Behind a `Flush` nothing is: it separates the events before it from what follows.
+        Nothing is chained when a `Flush` is among the effects: it orders the writes around it.
         """
         if not self._stages:
             return None

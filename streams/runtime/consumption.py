@@ -37,7 +37,7 @@ class Consumption:
     """The records that a stage has consumed and not finished.
 
     Args:
-        warn: reports a past incident to health, a sentence for people.
+        warn: reports a past incident to health, as a human-readable sentence.
 
     Attributes:
         dispatcher: holds and starts the records.

@@ -130,7 +130,7 @@ class DelayQueue:
         gate: back-pressure of the later stages.
         start: called when a record is released. A record of a cancelled request is released at
             once.
-        shared_state: report cancelled requests.
+        shared_state: reports cancelled requests.
         clock: seconds, monotonic: steps of the wall clock do not affect held records.
         wall_clock: epoch seconds.
     """

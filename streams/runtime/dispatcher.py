@@ -139,7 +139,7 @@ class Dispatcher:
         self._redispatch = asyncio.get_running_loop().call_soon(self._dispatch_again)
 
     def _start_waiting_behind(self, entry: Scheduled[Incoming | _Slice], limit: int) -> int:
-        """Process the records that wait behind one of their key into its batch; count them."""
+        """Process the waiting records of the entry's key into its batch; return their number."""
         for count in range(limit):
             following = self._schedule.waiting_behind(entry)
             if following is None or not self._join(following):
@@ -147,7 +147,7 @@ class Dispatcher:
         return limit
 
     def _join(self, entry: Scheduled[Incoming | _Slice]) -> bool:
-        """Process a held record into the batch of the one before it of its key, if it may join."""
+        """Process a held record into the batch of its key's previous record, if it may join."""
         record = entry.item
         assert isinstance(record, Incoming)
         if not (

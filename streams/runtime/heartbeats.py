@@ -80,14 +80,14 @@ def unanswered(
 ) -> dict[StagePartition, Unanswered]:
     """Return the partitions whose latest heartbeat is not answered.
 
-    For a stage that has committed earlier heartbeats since the previous observation the time starts
-    again.
+    The wait of a stage restarts when it has committed earlier heartbeats since the previous
+    observation.
 
     Args:
         before: result of the previous observation.
         sent: offset of the latest heartbeat of each partition.
         committed: committed offset of each partition, by stage.
-        since: start of the time where there was none, or where the committed offset has moved.
+        since: start of the wait of a new partition, or of one whose committed offset has moved.
     """
     waiting: dict[StagePartition, Unanswered] = {}
     for stage, offsets in committed.items():

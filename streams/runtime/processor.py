@@ -80,7 +80,7 @@ class RecordProcessor:
         reply_topics: full names of the topics that may be published to instead of the record's.
         next_slice: awaited between the slices of a record.
         on_effects: called with the effects of a record before they are written.
-        limit: number of dead letters of a step that pauses its intake.
+        limit: number of dead letters of a stage that pauses its intake.
         chained_stages: the stages that may process events before they are written.
         on_chained: called with a record that has a task, and how many of its events of each topic
             chained stages have processed, when all effects are acknowledged.
@@ -375,6 +375,6 @@ STUB_KEY_BYTES = 1_000
 
 
 def stub(record: Incoming) -> Incoming:
-    """Return a record too large even for the dead letters without its value and headers."""
+    """Return a record without its value and headers, for one whose dead letter is too large."""
     key = None if record.key is None else record.key[:STUB_KEY_BYTES]
     return msgspec.structs.replace(record, key=key, value=None, headers=())

@@ -127,7 +127,7 @@ class RecordTasks:
     def retain(self, partitions: Collection[Partition]) -> None:
         """Cancel the tasks of all other partitions.
 
-        What the batches of these have of other records is written again.
+        Other records in the batches of these tasks are added to new batches and written again.
         """
 
         def is_revoked(batched: _Batched, task: asyncio.Task[None]) -> bool:

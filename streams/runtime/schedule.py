@@ -27,7 +27,7 @@ class Scheduled(QueueEntry[T], eq=False, kw_only=True):
 
     Attributes:
         claim: its rank and path.
-        key: records of a key are in progress one at a time, or join; None without ordering.
+        key: its records are started one at a time, or in one write batch; None without ordering.
         own_rank: raised when its request is cancelled; ``rank`` may be inherited.
     """
 
@@ -97,7 +97,7 @@ class Schedule(Generic[T]):
         return chain.waiting[0]
 
     def join(self, entry: Scheduled[T]) -> None:
-        """Serve a record that waits behind one of its key, beside that one."""
+        """Start a waiting record while its key's previous one is in progress (write batch)."""
         self._count_in_progress(entry.key)
         self.remove(entry)
 
@@ -116,7 +116,7 @@ class Schedule(Generic[T]):
             self._chains[key].in_progress += 1
 
     def release(self, key: bytes | None) -> None:
-        """Count a record of a key as ended; the next one is queued behind the last of them."""
+        """Count a record of a key as ended; after the last in progress, queue the next waiting."""
         if key is None or (chain := self._chains.get(key)) is None:
             return
         chain.in_progress -= 1

@@ -46,7 +46,7 @@ class StageRunner:
     Single use: after a crash the worker makes a new instance.
 
     Args:
-        warn: reports a past incident to health, a sentence for people.
+        warn: reports a past incident to health, as a human-readable sentence.
     """
 
     def __init__(

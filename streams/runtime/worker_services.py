@@ -14,7 +14,7 @@ class WorkerServices:
 
     Attributes:
         producer: publishes the effects of all stages.
-        shared_state: of all workers, as this one knows it.
+        shared_state: this worker's copy of the state that all workers share.
         memory: the stages that release memory under pressure.
         back_pressure: capacity of the stages of the cluster.
         lag: measures the lag of the stages.

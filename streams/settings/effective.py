@@ -1,4 +1,4 @@
-"""The effective settings for people to read: value, source and meaning. Secrets are masked.
+"""The effective settings, human-readable: value, source and meaning. Secrets are masked.
 
 Printed by `clipmill config`, and shown by the console.
 """

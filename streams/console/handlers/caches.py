@@ -38,12 +38,12 @@ class CacheSum(msgspec.Struct, frozen=True, kw_only=True):
         purpose: what it stores, as a phrase; empty for a cache of another version.
         workers: number of workers.
         lookups: look-ups in the first level: each asks the next levels only after a miss.
-        hits: those that any level answered.
+        hits: lookups that any level answered.
         hit_ratio: hits, as a share of the look-ups, 0 to 1; null without any.
         entries: number of entries in the workers; an entry of the memory is also in the table.
         bytes: their size.
         expired: entries that were removed because their time was over.
-        evicted: those that were removed for any other reason.
+        evicted: entries that were removed for any other reason.
         levels: the nearest first.
     """
 

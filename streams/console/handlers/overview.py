@@ -67,9 +67,9 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
         at: time of these facts.
         problems: what is wrong, the critical first.
         states: number of requests by state.
-        results: those of the last 5 and 60 minutes.
-        breakers: those that are not closed.
-        rates: those below their setting, or paused.
+        results: counts and times of the last 5 and 60 minutes.
+        breakers: circuit breakers that are open or half-open.
+        rates: adaptive rates below their setting, or paused.
     """
 
     at: datetime

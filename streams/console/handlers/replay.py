@@ -146,7 +146,7 @@ async def show_replay(request: web.Request) -> web.StreamResponse:
         method="post",
         path="/replay",
         name="replayDeadLetters",
-        summary="Replay dead letters: `ids`, or those that match `filter`.",
+        summary="Replay dead letters by `ids`, or all that match `filter`.",
         body=_ORDER,
         status=202,
         response=ReplayView,

@@ -135,7 +135,7 @@ async def requests_page(request: web.Request) -> web.StreamResponse:
 
 @ROUTES.get("/search")
 async def search(request: web.Request) -> web.StreamResponse:
-    """Lead to a request, or to the list of those that match."""
+    """Redirect to a request by its id, else to the list of matching requests."""
     store = request.app[SERVICES].store
     text = request.query.get("text", "").strip()
     if not text:

@@ -33,8 +33,8 @@ ABOUT_ACTION = field_descriptions(Request)["action"]
 
 LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"']+")
 
-CLOCK_DIFFERENCE_SECONDS = 5.0
-"""A worker whose clock is behind by this much has received what is submitted now."""
+CLOCK_SKEW_SECONDS = 5.0
+"""Tolerated clock skew: the list of the submitted requests begins this much earlier."""
 
 SHARED_PARAMETERS = ("url", "text", "title")
 """Parameters of a share target and of the bookmarklet."""
@@ -98,7 +98,7 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
     await submit_requests(request.app[SERVICES].producer, requests, request[USER])
     if len(requests) == 1:
         return redirect("request", id=requests[0].id, ordered="submit")
-    since = format_time(time.time() - CLOCK_DIFFERENCE_SECONDS)
+    since = format_time(time.time() - CLOCK_SKEW_SECONDS)
     return redirect("./", since=since, submitted=str(len(requests)))
 
 

@@ -44,8 +44,8 @@ class DeadLetterCounts(msgspec.Struct, frozen=True, kw_only=True):
     """The dead letters that need an operator.
 
     Attributes:
-        waiting: number of those that were never replayed, by error code.
-        parked: number of those that have failed again after replays.
+        waiting: number of dead letters that were never replayed, by error code.
+        parked: number of dead letters that have failed again after replays.
         problem: why they are unknown.
     """
 
@@ -59,7 +59,7 @@ class HistoryFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         states: number of requests by state.
-        results: those of the last `MINUTES`, shortest time span first.
+        results: counts and times of the last `MINUTES`, shortest time span first.
         failures: all groups, the largest first.
     """
 
@@ -74,8 +74,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         stages: names of all stages.
-        delaying: those whose records wait on purpose.
-        media_hosts: those that videos wait for and no platform lists.
+        delaying: stages whose records wait on purpose.
+        media_hosts: hosts that videos wait for and no platform lists.
         pauses: the paused stages.
     """
 

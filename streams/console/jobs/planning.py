@@ -25,8 +25,8 @@ class Matches(msgspec.Struct, frozen=True):
     Attributes:
         until: time of the latest one that is counted, epoch seconds.
         total: their number.
-        retry: those that can be retried.
-        cancel: those that can be cancelled.
+        retry: number that can be retried.
+        cancel: number that can be cancelled.
     """
 
     until: float

@@ -1,7 +1,7 @@
 """Runs the jobs: reads a chunk of requests, publishes their commands, stores the cursor.
 
-At least once: a process that is killed in between publishes the last chunk again, with the same
-ids. Jobs run one after the other, in the order of their creation.
+At-least-once: a process that is killed in between publishes the last chunk again; the same ids
+make it idempotent. Jobs run one after the other, in the order of their creation.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ CHUNK_REQUESTS = 100
 """Requests of one chunk, and at most as many commands."""
 
 POLL_SECONDS = 0.5
-"""Pause before the next look for a job, or before a chunk is published again."""
+"""Poll interval for jobs, and backoff before a chunk is published again."""
 
 
 class HistoryReplacedError(OperatorError):

@@ -1,4 +1,4 @@
-"""The jobs in SQLite. The file is the truth: any process that has it open may stop a job."""
+"""The jobs in SQLite, the single source of truth: any process that has it open may stop a job."""
 
 import sqlite3
 from collections.abc import Sequence
