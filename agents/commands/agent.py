@@ -1,8 +1,9 @@
 """commands: parses and executes the commands of users and operators.
 
 Commands about a request are forwarded to the ledger by the audit topic; cancellations are also
-published as signals to the workers that may process it. Invalid commands are rejected on the
-results topic, with the field and the reason.
+published as signals to the workers that may process it. ``refresh`` is a cache invalidation,
+published as a signal to all workers. Invalid commands are rejected on the results topic, with the
+field and the reason.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence

@@ -87,7 +87,7 @@ class Retention:
     async def run(self) -> None:
         """Check again and again; runs until cancelled, also across failures of the storage."""
         seconds = self._settings.check_seconds
-        # At random, so that workers which start together do not all list the files.
+        # Jitter: workers that start together do not list the files at the same time.
         await self._sleep(seconds * random.random())  # noqa: S311
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Serialization of an extractor's result: bounded JSON, and cookies to and from a jar."""
+"""Serialization of an extractor's result: bounded JSON, and cookies to and from a cookie jar."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,8 +1,9 @@
 """Write-behind cache of the monitor's rows, each with a single writer.
 
-The owner of the partition is that writer. Rows are coalesced to one write a second. The
-state for workers is published to the topic ``signals`` at once when it changes, and again every
-day, ahead of the topic's retention.
+The owner of the partition is that writer. Rows are coalesced to one write a second. The state for
+workers is published to the topic ``signals`` at once when it changes, and again every day, ahead of
+the topic's retention; log compaction keeps the latest one of each key. Eviction: a row leaves
+memory when its partition has another owner, or when it is dropped, which also writes tombstones.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Bandwidth limiter shared by all transfers of a process, and timeouts that exclude its waits."""
+"""Rate limiter of the bandwidth of all transfers of a process; timeouts that exclude its waits."""
 
 import asyncio
 import time

@@ -33,7 +33,7 @@ class ErrorHandler(Protocol):
     async def handle(self, failure: Failure) -> Decision | None:
         """Return the decision, or None to leave it to the retry policy.
 
-        Delivery is at least once: copies of one failure should get the same decision.
+        Delivery is at-least-once: copies of one failure should get the same decision.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Embedded broker: Apache Kafka as a supervised child process, without installed Java or Docker."""
+"""Embedded broker and its supervisor: Kafka as a child process, without a system Java or Docker."""
 
 import asyncio
 import contextlib

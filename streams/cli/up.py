@@ -1,4 +1,4 @@
-"""`clipmill up`: run the embedded broker and all stages on one host."""
+"""`clipmill up`: runs all stages on one host and supervises the embedded broker and the console."""
 
 import asyncio
 import logging

@@ -2,7 +2,9 @@
 
 Every process consumes the topic from its beginning and without a group, so it has the complete
 state before its stages start, and every change within milliseconds. The state is read-only here:
-a change is a record for the topic, published by the single writer of its key.
+a change is a record for the topic, published by the single writer of its key. Log compaction keeps
+the latest value of each key in the topic. Eviction removes the oldest keys beyond `KEYS_MAX` from
+memory.
 """
 
 import asyncio

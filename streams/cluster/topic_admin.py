@@ -1,4 +1,4 @@
-"""Creates and checks the topics of `streams.topics`. Existing topics are never changed."""
+"""Creates and checks topics: partitions, retention, log compaction. Changes no existing one."""
 
 import asyncio
 from collections.abc import Sequence

@@ -76,7 +76,7 @@ async def open_replay_producer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaPr
 
 
 class ReplayRateLimiter:
-    """Paces chunks to a rate of dead letters per second."""
+    """Rate limiter of a replay, in dead letters per second; it delays whole chunks."""
 
     def __init__(
         self,

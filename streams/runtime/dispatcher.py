@@ -1,8 +1,8 @@
 """The dispatcher of a stage: starts records by rank, within slots and capacity of later stages.
 
 A record that cannot start is held in a `Schedule`, without a task and uncommitted. `dispatch`
-starts the next one when a slot is free and the later stages have capacity for its effects: at once
-and without a task of its own when it need not wait.
+starts the next one when a slot is free and the later stages have capacity for its effects
+(back-pressure): at once and without a task of its own when it need not wait.
 """
 
 import asyncio

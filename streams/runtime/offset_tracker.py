@@ -1,4 +1,4 @@
-"""The offset tracker: an offset is committed only when all offsets before it are finished.
+"""The offset tracker: an offset is committed once all before it are finished (at-least-once).
 
 Faust commits past events in flight as soon as a later one is acknowledged (faust-streaming issue
 606), so events must be acknowledged strictly in offset order.
@@ -7,8 +7,8 @@ After a rebalance the broker redelivers all uncommitted events, and occasionally
 committed offset in between. Work that is still running, or finished but waiting behind a slower
 event, is not repeated: the redelivered event replaces the old one in its entry.
 
-Offsets without records (transaction markers, aborted transactions, compaction) are skipped when the
-fetcher has reported them. Every other missing offset is a record that Faust has dropped.
+Offsets without records (transaction markers, aborted transactions, log compaction) are skipped when
+the fetcher has reported them. Every other missing offset is a record that Faust has dropped.
 """
 
 from bisect import insort
