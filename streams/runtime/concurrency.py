@@ -15,21 +15,21 @@ from typing import Any
 class Reservation:
     """A slot that is acquired for a task that has not started yet."""
 
-    def __init__(self, slots: "ConcurrencyLimit") -> None:
-        self._slots: ConcurrencyLimit | None = slots
+    def __init__(self, limit: "ConcurrencyLimit") -> None:
+        self._limit: ConcurrencyLimit | None = limit
 
-    def transfer_to(self, slots: "ConcurrencyLimit") -> bool:
+    def transfer_to(self, limit: "ConcurrencyLimit") -> bool:
         """Transfer the slot to the caller, once; False when it is of another limit or used up."""
-        if self._slots is not slots:
+        if self._limit is not limit:
             return False
-        self._slots = None
+        self._limit = None
         return True
 
     def release(self) -> None:
         """Release the slot, unless it was transferred."""
-        slots, self._slots = self._slots, None
-        if slots is not None:
-            slots.release()
+        limit, self._limit = self._limit, None
+        if limit is not None:
+            limit.release()
 
 
 class ConcurrencyLimit:

@@ -73,7 +73,7 @@ class Dispatcher:
         *,
         intake: Intake,
         shared_state: SharedState,
-        slots: ConcurrencyLimit,
+        concurrency_limit: ConcurrencyLimit,
         gate: BackPressureGate,
         started_max: int,
         on_done: Callable[[str], object],
@@ -82,7 +82,7 @@ class Dispatcher:
         self._stage = stage
         self._intake = intake
         self._shared_state = shared_state
-        self._slots = slots
+        self._concurrency_limit = concurrency_limit
         self._gate = gate
         self._started_max = started_max
         self._on_done = on_done
@@ -98,7 +98,7 @@ class Dispatcher:
         self._redispatch: asyncio.Handle | None = None
         self._slicing = 0
         self.accepts = True
-        slots.on_free = intake.on_open = self.dispatch
+        concurrency_limit.on_free = intake.on_open = self.dispatch
 
     def orphan(self, partition: Partition) -> None:
         """Turn the tasks of a partition into orphans, and drop its held records."""
@@ -135,7 +135,7 @@ class Dispatcher:
                 started += 1 + self._start_waiting_behind(entry, SYNC_RECORDS - started - 1)
             elif not entry.item.slot.done():  # else its task was cancelled, and has not run since
                 self._gate.spend(entry.claim)
-                entry.item.slot.set_result(self._slots.reserve())
+                entry.item.slot.set_result(self._concurrency_limit.reserve())
         self._redispatch = asyncio.get_running_loop().call_soon(self._dispatch_again)
 
     def _start_waiting_behind(self, entry: Scheduled[Incoming | _Slice], limit: int) -> int:
@@ -250,7 +250,7 @@ class Dispatcher:
         """Return whether there is a slot, and a record may be started."""
         # Slices belong to started records: counting them would make these wait for each other.
         return (
-            self._slots.has_free_slot
+            self._concurrency_limit.has_free_slot
             and self.accepts
             and not self._intake.paused
             and len(self.tasks) - self._slicing < self._started_max
@@ -273,7 +273,7 @@ class Dispatcher:
         if not self._process_sync(record, entry):
             self._gate.spend(entry.claim)
             self._started[record_id_of(record)] = entry
-            self.tasks.start(record, self._slots.reserve(), entry)
+            self.tasks.start(record, self._concurrency_limit.reserve(), entry)
 
     def _process_sync(self, record: Incoming, entry: Scheduled[Incoming | _Slice]) -> bool:
         processed = self.tasks.processor.run_sync(record)

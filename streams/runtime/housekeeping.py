@@ -1,6 +1,7 @@
-"""The background tasks of a stage, most of which write: periodic sweeps, best-effort records.
+"""The background tasks of a stage, most of which write: periodic tasks, best-effort records.
 
-Sweeps are at-least-once like all table writes; best-effort records (progress) may be dropped.
+Periodic tasks are at-least-once like all table writes. Best-effort records (progress) may be
+dropped.
 """
 
 import asyncio
@@ -27,7 +28,8 @@ class Housekeeping:
     """Background tasks of one stage.
 
     Args:
-        ready: set while the stage has its partitions and tables; sweeps are skipped otherwise.
+        ready: set while the stage has its partitions and tables; periodic tasks are skipped
+            otherwise.
         fail: fails the stage.
     """
 
@@ -65,22 +67,22 @@ class Housekeeping:
         except Exception as error:  # noqa: BLE001  (best effort: logged only)
             log.warning("%s: a best-effort record is lost: %r", self._stage, error)
 
-    async def run_sweep(self, seconds: float, sweep: PeriodicTask) -> None:
-        """Write the results of a sweep periodically; a failure does not end the loop."""
+    async def run_periodically(self, seconds: float, task: PeriodicTask) -> None:
+        """Write the effects of a task periodically; a failure does not end the loop."""
         while True:
             await asyncio.sleep(seconds)
             try:
-                await self._sweep(sweep)
+                await self._run_once(task)
             except StageFailedError as error:
                 self._fail(error)
             except Exception:
                 self._metrics.bugs.inc()
                 log.exception("%s: housekeeping failed, retried at the next interval", self._stage)
 
-    async def _sweep(self, sweep: PeriodicTask) -> None:
+    async def _run_once(self, task: PeriodicTask) -> None:
         if not self._ready.is_set():
             return
-        for effects in sweep():
+        for effects in task():
             # A rebalance may have taken the table.
             if not self._ready.is_set():
                 return

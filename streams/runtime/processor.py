@@ -96,7 +96,7 @@ class RecordProcessor:
         *,
         producer: ReliableProducer,
         tables: Mapping[str, StageTable],
-        slots: ConcurrencyLimit,
+        concurrency_limit: ConcurrencyLimit,
         topic_prefix: str,
         on_finished: OnFinished,
         reply_topics: Collection[str] = (),
@@ -121,7 +121,7 @@ class RecordProcessor:
             chained_stages=self._chained_stages,
         )
         self._producer = producer
-        self._slots = slots
+        self._concurrency_limit = concurrency_limit
         self._prefix = topic_prefix
         self._kafka_names = {each.name: each.kafka_name(topic_prefix) for each in stage.reads}
         self._on_finished = on_finished
@@ -266,7 +266,7 @@ class RecordProcessor:
 
     async def _process_heartbeat(self, record: Incoming) -> None:
         """Finish a heartbeat as soon as a slot is free and the cluster takes records."""
-        async with self._slots.acquire():
+        async with self._concurrency_limit.acquire():
             pass
         await self._producer.available()
         self._on_finished((record,))
@@ -288,7 +288,7 @@ class RecordProcessor:
         if isinstance(batch := record.value, UndecodableBatch):
             return await self._write_undecodable(record, batch)
         try:
-            async with self._slots.acquire():
+            async with self._concurrency_limit.acquire():
                 effects = await self._handler(record)
             if isinstance(effects, AsyncIterator):
                 return await self._write_slices(effects, record)
@@ -317,7 +317,7 @@ class RecordProcessor:
         """Write one slice after the other, each with a slot of its own."""
         written = 0
         while True:
-            async with self._slots.acquire():
+            async with self._concurrency_limit.acquire():
                 effects = await anext(slices, None)
             if effects is None:
                 return written

@@ -66,7 +66,7 @@ class StageRunner:
         self._warn = warn
         self._resources = AsyncExitStack()
         self._metrics = StageMetrics(stage.name)
-        self._sweeps: list[tuple[float, PeriodicTask]] = []
+        self._periodic_tasks: list[tuple[float, PeriodicTask]] = []
         self._checks: list[HealthCheck] = []
         self._sources = {
             topic.kafka_name(settings.kafka.topic_prefix): topic for topic in stage.reads
@@ -77,12 +77,12 @@ class StageRunner:
         self.app = build_app(stage.name, settings, self._member)
         self._tables = StageTables(stage, self.app, settings, self._member.lease)
         self.tables = self._tables.by_name
-        self._sweeps.append((FLUSH_SECONDS, self._tables.flush))
+        self._periodic_tasks.append((FLUSH_SECONDS, self._tables.flush))
         self._processor: RecordProcessor | None = None
         self._partitions = AssignedPartitions(self.app, self._sources, self._offsets, self._share)
         self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
         self._back_pressure_gate = self._services.back_pressure.gate(self._share)
-        self._slots = ConcurrencyLimit(stage.concurrency(settings))
+        self._concurrency_limit = ConcurrencyLimit(stage.concurrency(settings))
         self.consumption = Consumption(
             stage,
             app=self.app,
@@ -90,7 +90,7 @@ class StageRunner:
             intake=self._intake,
             shared_state=self._services.shared_state,
             window=stage.window(settings),
-            slots=self._slots,
+            concurrency_limit=self._concurrency_limit,
             gate=self._back_pressure_gate,
             started_max=settings.stage.window,
             warn=warn,
@@ -131,8 +131,8 @@ class StageRunner:
             await start_app(self.app)
             self.app.consumer.finished_ahead = self._partitions.finished_ahead
             background = self._housekeeping
-            for seconds, sweep in self._sweeps:
-                background.run_until_stop(background.run_sweep(seconds, sweep))
+            for seconds, task in self._periodic_tasks:
+                background.run_until_stop(background.run_periodically(seconds, task))
             background.run_until_stop(self._tables.measure(self.consumption.fail))
             background.run_until_stop(self._watch_progress())
         except BaseException as error:
@@ -176,7 +176,7 @@ class StageRunner:
             shared_state=self._services.shared_state,
             intake=self._intake,
             indexed_tables=self._tables.indexed,
-            periodic=self._sweeps,
+            periodic=self._periodic_tasks,
             checks=self._checks,
             partition_share=self._share,
             worker=self._member.worker,
@@ -192,7 +192,7 @@ class StageRunner:
             handler,
             producer=self._producer,
             tables=self.tables,
-            slots=self._slots,
+            concurrency_limit=self._concurrency_limit,
             topic_prefix=self._settings.kafka.topic_prefix,
             on_finished=self._finished,
             reply_topics=self._settings.kafka.reply_topics,

@@ -129,7 +129,7 @@ class TracedPipeline(Pipeline):
             handler,
             producer=FakeProducer(),  # type: ignore[arg-type]
             tables={table.name: AcknowledgedTable(table) for table in self.tables},  # type: ignore[misc]
-            slots=ConcurrencyLimit(8),
+            concurrency_limit=ConcurrencyLimit(8),
             topic_prefix="p.",
             on_finished=lambda _records: None,
             on_effects=self._on_effects,

@@ -568,7 +568,7 @@ async def test_concurrent_requests_share_one_extraction() -> None:
             written.extend(writes)
             return [ACKNOWLEDGEMENT] * len(writes)
 
-    slots, finished = ConcurrencyLimit(16), asyncio.Queue[Incoming]()
+    limit, finished = ConcurrencyLimit(16), asyncio.Queue[Incoming]()
 
     def finish(records: Sequence[Incoming]) -> None:
         for record in records:
@@ -579,7 +579,7 @@ async def test_concurrent_requests_share_one_extraction() -> None:
         step_handler(NAME, ValidatedVideo, harness.work.work, SharedState()),
         producer=cast(ReliableProducer, Broker()),
         tables={TABLE: harness.table},
-        slots=slots,
+        concurrency_limit=limit,
         topic_prefix="",
         on_finished=finish,
     )
@@ -593,7 +593,7 @@ async def test_concurrent_requests_share_one_extraction() -> None:
         intake=Intake(NAME),
         shared_state=SharedState(),
         window=100,
-        slots=slots,
+        concurrency_limit=limit,
         gate=BackPressureGate({}, lambda: 1.0),
         started_max=100,
     )

@@ -46,7 +46,7 @@ class LedgerRuntime:
             synchronous(ledger.handle),
             producer=producer,
             tables=tables,
-            slots=ConcurrencyLimit(8),
+            concurrency_limit=ConcurrencyLimit(8),
             topic_prefix="p.",
             on_finished=self.finished.extend,
         )

@@ -59,7 +59,7 @@ class Chain:
             handler,
             producer=harness.producer,  # type: ignore[arg-type]
             tables={"rows": harness.table},  # type: ignore[dict-item]
-            slots=harness.processor._slots,
+            concurrency_limit=harness.processor._concurrency_limit,
             topic_prefix="p.",
             on_finished=harness.finished.extend,
             chained_stages=self.stages,

@@ -9,20 +9,20 @@ class ConcurrencyHarness:
     """Tasks under a concurrency limit; records how many run at once."""
 
     def __init__(self, count: int = 1) -> None:
-        self.slots = ConcurrencyLimit(count)
+        self.concurrency_limit = ConcurrencyLimit(count)
         self.working = 0
         self.most = 0
         self.response = asyncio.Event()
 
     async def work(self) -> None:
-        async with self.slots.acquire():
+        async with self.concurrency_limit.acquire():
             self._begin()
             await asyncio.sleep(0)
             self.working -= 1
 
     async def work_and_wait(self) -> None:
         """Work, wait for the response with the slot released, and work again."""
-        async with self.slots.acquire():
+        async with self.concurrency_limit.acquire():
             self._begin()
             self.working -= 1
             async with slot_released():
@@ -61,7 +61,7 @@ async def test_slot_is_returned_after_failure_and_cancellation() -> None:
     harness = ConcurrencyHarness()
 
     async def fail() -> None:
-        async with harness.slots.acquire(), slot_released():
+        async with harness.concurrency_limit.acquire(), slot_released():
             raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011
@@ -82,7 +82,7 @@ async def test_cancellation_while_reacquiring_loses_no_slot() -> None:
     holding, release = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
-        async with harness.slots.acquire():
+        async with harness.concurrency_limit.acquire():
             holding.set()
             await release.wait()
 
@@ -106,7 +106,7 @@ async def test_nested_release_counts_once() -> None:
     harness = ConcurrencyHarness()
 
     async def nested() -> None:
-        async with harness.slots.acquire(), slot_released(), slot_released():
+        async with harness.concurrency_limit.acquire(), slot_released(), slot_released():
             await harness.response.wait()
 
     task = asyncio.create_task(nested())
@@ -129,7 +129,7 @@ async def test_child_task_cannot_release_the_slot_of_its_parent() -> None:
             await harness.response.wait()
 
     async def parent() -> None:
-        async with harness.slots.acquire():
+        async with harness.concurrency_limit.acquire():
             await asyncio.gather(asyncio.create_task(child()), asyncio.create_task(child()))
 
     task = asyncio.create_task(parent())

@@ -95,7 +95,7 @@ class ConsumptionHarness:
         self.shared_state = SharedState()
         self.meter = Meter(StageSettings(backlog_records=4))
         self.gate = BackPressureGate({AUDIT: self.meter}, lambda: 1.0)
-        self.slots = ConcurrencyLimit(concurrency)
+        self.concurrency_limit = ConcurrencyLimit(concurrency)
         self.consumption = Consumption(
             Stage(
                 "toy",
@@ -111,7 +111,7 @@ class ConsumptionHarness:
             intake=self.intake,
             shared_state=self.shared_state,
             window=window,
-            slots=self.slots,
+            concurrency_limit=self.concurrency_limit,
             gate=self.gate,
             started_max=started_max,
             warn=self.warnings.append,
@@ -127,7 +127,7 @@ class ConsumptionHarness:
         raise NotImplementedError
 
     async def run(self, record: Incoming) -> None:
-        async with self.slots.acquire():
+        async with self.concurrency_limit.acquire():
             if record.topic != HEARTBEATS.name:
                 await self._work(record)
         if record.topic == HEARTBEATS.name:
@@ -716,7 +716,7 @@ class SlicingHarness(ConsumptionHarness):
 
     async def run(self, record: Incoming) -> None:
         for left in range(int(record.value or b"0"), -1, -1):
-            async with self.slots.acquire():
+            async with self.concurrency_limit.acquire():
                 self.started += [record.offset] * (left > 0)
             if left:
                 await self.consumption.dispatcher.next_slice(record)
@@ -725,7 +725,7 @@ class SlicingHarness(ConsumptionHarness):
 
 async def test_higher_rank_is_started_between_two_slices() -> None:
     harness = SlicingHarness(concurrency=1, claim=ranked(1, 1, 9))
-    blocked = harness.slots.reserve()
+    blocked = harness.concurrency_limit.reserve()
     for offset, slices in enumerate((b"3", b"2", b"1")):
         await harness.accept(offset, value=slices)
     blocked.release()
@@ -733,7 +733,7 @@ async def test_higher_rank_is_started_between_two_slices() -> None:
     assert harness.started[0] == 2
     assert sorted(harness.started) == [0, 0, 0, 1, 1, 2]
     assert harness.acked == [0, 1, 2]
-    assert harness.slots.has_free_slot
+    assert harness.concurrency_limit.has_free_slot
 
 
 async def test_slices_wait_for_downstream_capacity() -> None:
@@ -771,7 +771,7 @@ async def test_record_cancelled_between_slices_loses_no_slot(*, has_turn: bool) 
     harness.rebalance()
     await yield_to_tasks()
     assert (harness.started, harness.held) == ([0], 0)
-    assert harness.slots.has_free_slot
+    assert harness.concurrency_limit.has_free_slot
 
 
 async def test_cancelled_slice_leaks_no_slot_before_its_task_runs() -> None:
@@ -784,7 +784,7 @@ async def test_cancelled_slice_leaks_no_slot_before_its_task_runs() -> None:
     harness.consumption.on_capacity()
     await yield_to_tasks()
     assert (harness.started, harness.held) == ([0], 0)
-    assert harness.slots.has_free_slot
+    assert harness.concurrency_limit.has_free_slot
 
 
 async def test_output_beyond_the_claim_is_charged() -> None:
@@ -805,7 +805,7 @@ async def test_record_with_a_released_slot_lets_the_next_one_start(
     response = asyncio.Event()
 
     async def run_with_slot_released(record: Incoming) -> None:
-        async with harness.slots.acquire():
+        async with harness.concurrency_limit.acquire():
             harness.started.append(record.offset)
             async with slot_released():
                 await response.wait()
@@ -817,7 +817,7 @@ async def test_record_with_a_released_slot_lets_the_next_one_start(
     response.set()
     await yield_to_tasks(40)
     assert harness.held == 0
-    assert harness.slots.has_free_slot
+    assert harness.concurrency_limit.has_free_slot
 
 
 # Truncated logs
@@ -1163,7 +1163,7 @@ async def test_synchronous_record_keeps_no_slot() -> None:
     sync.acknowledged.clear()
     await sync.deliver(0, 1, 2)
     assert sync.processed == [0, 1, 2]
-    assert sync.slots.has_free_slot
+    assert sync.concurrency_limit.has_free_slot
     sync.acknowledged.set()
     await sync.consumption.drain(1)
 

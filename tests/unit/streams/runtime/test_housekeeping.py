@@ -1,4 +1,4 @@
-"""Periodic sweeps and best-effort records, with a writer that fails on demand."""
+"""Periodic tasks and best-effort records, with a writer that fails on demand."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +30,8 @@ class HousekeepingHarness:
             raise self.error
         self.written += effects
 
-    async def sweep_until(self, done: Callable[[], object], sweep: Any) -> None:
-        task = asyncio.create_task(self.housekeeping.run_sweep(0.001, sweep))
+    async def run_until(self, done: Callable[[], object], periodic_task: Any) -> None:
+        task = asyncio.create_task(self.housekeeping.run_periodically(0.001, periodic_task))
         async with asyncio.timeout(2):
             while not done():  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
@@ -96,43 +96,43 @@ async def test_pending_best_effort_records_are_dropped_on_stop(
     assert harness.written == []
 
 
-async def test_sweeps_continue_after_an_error(harness: HousekeepingHarness) -> None:
+async def test_periodic_tasks_continue_after_an_error(harness: HousekeepingHarness) -> None:
     calls: list[int] = []
 
-    def sweep() -> list[list[Effect]]:
+    def periodic_task() -> list[list[Effect]]:
         calls.append(1)
         if len(calls) == 1:
             raise ValueError("bug")
         return [[progress()]]
 
     harness.ready.set()
-    await harness.sweep_until(lambda: harness.written, sweep)
+    await harness.run_until(lambda: harness.written, periodic_task)
     assert len(calls) > 1
 
 
-async def test_no_sweep_before_the_tables_are_ready(harness: HousekeepingHarness) -> None:
+async def test_no_periodic_task_before_the_tables_are_ready(harness: HousekeepingHarness) -> None:
     calls: list[int] = []
     checks = iter(range(20))
-    await harness.sweep_until(lambda: next(checks) > 10, lambda: calls.append(1))
+    await harness.run_until(lambda: next(checks) > 10, lambda: calls.append(1))
     assert calls == []
 
 
-async def test_other_tasks_run_between_the_slices_of_a_sweep(harness: HousekeepingHarness) -> None:
+async def test_other_tasks_run_between_slices(harness: HousekeepingHarness) -> None:
     order: list[str] = []
 
-    def sweep() -> Iterator[Sequence[Effect]]:
+    def periodic_task() -> Iterator[Sequence[Effect]]:
         for name in ("a", "b", "c"):
             order.append(name)
             asyncio.get_running_loop().call_soon(order.append, f"after {name}")
             yield ()
 
     harness.ready.set()
-    await harness.sweep_until(lambda: len(order) >= 6, sweep)
+    await harness.run_until(lambda: len(order) >= 6, periodic_task)
     assert order[:6] == ["a", "after a", "b", "after b", "c", "after c"]
 
 
-async def test_sweep_ends_at_a_rebalance(harness: HousekeepingHarness) -> None:
-    def sweep() -> Iterator[Sequence[Effect]]:
+async def test_periodic_task_ends_at_a_rebalance(harness: HousekeepingHarness) -> None:
+    def periodic_task() -> Iterator[Sequence[Effect]]:
         yield [progress(b"1")]
         harness.ready.clear()
         yield [progress(b"2")]
@@ -140,7 +140,7 @@ async def test_sweep_ends_at_a_rebalance(harness: HousekeepingHarness) -> None:
 
     harness.ready.set()
     checks = iter(range(20))
-    await harness.sweep_until(lambda: next(checks) > 10, sweep)
+    await harness.run_until(lambda: next(checks) > 10, periodic_task)
     assert harness.written == [progress(b"1")]
 
 
@@ -148,9 +148,9 @@ async def test_failed_store_fails_the_stage() -> None:
     harness = HousekeepingHarness()
     harness.ready.set()
 
-    def sweep() -> Iterator[Sequence[Effect]]:
+    def periodic_task() -> Iterator[Sequence[Effect]]:
         raise StageFailedError("no space")
         yield ()
 
-    await harness.sweep_until(lambda: harness.failures, sweep)
+    await harness.run_until(lambda: harness.failures, periodic_task)
     assert str(harness.failures[0]) == "no space"

@@ -131,7 +131,7 @@ class ProcessorHarness:
             handler,
             producer=self.producer,  # type: ignore[arg-type]
             tables={"rows": self.table},  # type: ignore[dict-item]
-            slots=ConcurrencyLimit(concurrency),
+            concurrency_limit=ConcurrencyLimit(concurrency),
             topic_prefix="p.",
             on_finished=self.finished.extend,
             reply_topics=("billing",),
@@ -471,7 +471,7 @@ async def test_no_slot_is_held_while_a_slice_is_published_or_awaited() -> None:
     harness.producer.open.clear()
     tasks = harness.start(incoming(offset=1), incoming(offset=2))
     await yield_to_tasks()
-    assert harness.processor._slots.has_free_slot
+    assert harness.processor._concurrency_limit.has_free_slot
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
