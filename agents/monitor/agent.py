@@ -1,7 +1,7 @@
 """monitor: single writer of circuit breakers and adaptive rates.
 
 It consumes the topic ``attempts``: reports of network attempts, trial requests of workers, and
-orders of operators, one after the other per platform, operation and egress. State changes in
+commands of operators, one after the other per platform, operation and egress. State changes in
 memory; a table row is written when the published state changes, else once a second. A crash loses
 up to a second of counted attempts, but no transition: the record that caused it is committed only
 after row and published state are written.
@@ -52,7 +52,7 @@ class Monitor:
         self._clock = clock
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
-        """Apply an attempt, a trial request or an order."""
+        """Apply an attempt, a trial request or a command."""
         try:
             message, cause = _decode(record)
         except MalformedMessageError as error:

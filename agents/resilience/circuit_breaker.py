@@ -24,9 +24,9 @@ from agents.resilience.half_open import (
     Trials,
     expire_overdue,
     grant,
+    majority_result,
     report,
     slots,
-    verdict,
     withdraw,
 )
 from agents.resilience.sliding_window import Call, Window, add, dominant_code, recent
@@ -44,7 +44,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     Attributes:
         since: when its state began.
-        active_at: time of the last attempt, trial request or order.
+        active_at: time of the last attempt, trial request or command.
         until: when the first trial may be granted; None unless open.
         openings: number of openings in a row, without a closing in between.
         budget_until: when retries may be made again; None while their budget holds.
@@ -139,14 +139,14 @@ def on_trial_request(
     return msgspec.structs.replace(row, trials=trials)
 
 
-def on_command(row: Breaker, order: BreakerCommand, now: float) -> Breaker:
+def on_command(row: Breaker, command: BreakerCommand, now: float) -> Breaker:
     """Return the breaker forced open, or reset: closed and without history."""
     fresh = new_breaker(row, now)
-    if order.action == "reset":
+    if command.action == "reset":
         return fresh
     if row.state == "forced_open":
         return msgspec.structs.replace(row, active_at=now)
-    return msgspec.structs.replace(fresh, state="forced_open", by=order.by)
+    return msgspec.structs.replace(fresh, state="forced_open", by=command.by)
 
 
 def expire_outdated(row: Breaker, rules: BreakerRules, now: float) -> Breaker:
@@ -201,8 +201,8 @@ def _evaluate_closed(row: Breaker, rules: BreakerRules, now: float) -> Breaker:
 
 
 def _evaluate_half_open(row: Breaker, rules: BreakerRules, now: float) -> Breaker:
-    """Return a half-open breaker after a result: closed or open, once there is a verdict."""
-    match verdict(row.trials, row.trials_max):
+    """Return a half-open breaker after a result: closed or open, once its majority is certain."""
+    match majority_result(row.trials, row.trials_max):
         case "passed":
             return new_breaker(row, now)
         case "failed":

@@ -26,7 +26,7 @@ class Trial(msgspec.Struct, frozen=True, array_like=True):
 
 Trials = tuple[Trial, ...]
 
-Verdict = Literal["passed", "failed"]
+TrialResult = Literal["passed", "failed"]
 
 
 def slots(trials: Trials) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def expire_overdue(trials: Trials, seconds: float, now: float) -> Trials:
     return tuple(trial for trial in marked if trial.id not in dropped)
 
 
-def verdict(trials: Trials, limit: int) -> Verdict | None:
+def majority_result(trials: Trials, limit: int) -> TrialResult | None:
     """Return the majority result of ``limit`` trials, as soon as it is certain.
 
     With an even limit, one half is not enough to pass.

@@ -10,9 +10,9 @@ from agents.resilience.half_open import (
     Trials,
     expire_overdue,
     grant,
+    majority_result,
     report,
     slots,
-    verdict,
     withdraw,
 )
 from schemas.codec import decode, encode
@@ -116,7 +116,7 @@ VERDICTS: list[tuple[int, int, int, str | None]] = [
 
 
 @pytest.mark.parametrize(("limit", "passed", "failed", "expected"), VERDICTS)
-def test_verdict_is_given_as_soon_as_it_is_certain(
+def test_majority_result_is_returned_as_soon_as_it_is_certain(
     limit: int, passed: int, failed: int, expected: Any
 ) -> None:
     trials = (
@@ -124,14 +124,14 @@ def test_verdict_is_given_as_soon_as_it_is_certain(
         *(Trial(f"f{number}", 0.0, passed=False) for number in range(failed)),
         Trial("open", 0.0),
     )
-    assert verdict(trials, limit) == expected
+    assert majority_result(trials, limit) == expected
 
 
 @given(results=st.lists(st.booleans(), min_size=1, max_size=12))
-def test_verdict_exists_when_all_trials_are_reported(results: list[bool]) -> None:
+def test_majority_result_exists_when_all_trials_are_reported(results: list[bool]) -> None:
     trials = tuple(Trial(str(n), 0.0, passed=passed) for n, passed in enumerate(results))
     majority = sum(results) * 2 > len(results)
-    assert verdict(trials, len(results)) == ("passed" if majority else "failed")
+    assert majority_result(trials, len(results)) == ("passed" if majority else "failed")
 
 
 def test_trials_survive_serialization() -> None:
