@@ -1,7 +1,7 @@
 """Seccomp filters: BPF programs that decide on each system call of a process.
 
 Documentation/userspace-api/seccomp_filter.rst of Linux. A filter is a prologue, then rules, which
-fall through to the next one, then a verdict on all calls that remain.
+fall through to the next one, then an action for all calls that remain.
 """
 
 import ctypes
@@ -99,10 +99,10 @@ def first_argument_zero(call: Syscall, architecture: str) -> list[Instruction]:
     )
 
 
-def verdicts(
+def actions(
     calls: Iterable[Syscall], architecture: str, *, listed: int, others: int
 ) -> list[Instruction]:
-    """Return one verdict on the calls, and another one on all that remain."""
+    """Return one action for the calls, and another one for all that remain."""
     numbers = numbers_of(calls, architecture)
     count = len(numbers)
     checks = [(_EQUAL, count - index, 0, number) for index, number in enumerate(numbers)]

@@ -19,11 +19,11 @@ from agents.confinement.seccomp import (
     REFUSE,
     Instruction,
     Syscall,
+    actions,
     first_argument_zero,
     install_filter,
     prologue,
     threads_only,
-    verdicts,
 )
 
 MEMORY_BYTES_MAX = 2**30
@@ -182,7 +182,7 @@ def build_filter(architecture: str) -> list[Instruction]:
         *prologue(architecture),
         *threads_only(architecture),
         *first_argument_zero(PRLIMIT, architecture),
-        *verdicts(FORBIDDEN.values(), architecture, listed=REFUSE, others=ALLOW),
+        *actions(FORBIDDEN.values(), architecture, listed=REFUSE, others=ALLOW),
     ]
 
 

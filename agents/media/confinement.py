@@ -12,10 +12,10 @@ from agents.confinement.seccomp import (
     REFUSE,
     Instruction,
     Syscall,
+    actions,
     install_filter,
     prologue,
     threads_only,
-    verdicts,
 )
 
 ALLOWED = {
@@ -72,5 +72,5 @@ def build_filter(architecture: str) -> list[Instruction]:
     return [
         *prologue(architecture),
         *threads_only(architecture),
-        *verdicts(ALLOWED.values(), architecture, listed=ALLOW, others=REFUSE),
+        *actions(ALLOWED.values(), architecture, listed=ALLOW, others=REFUSE),
     ]

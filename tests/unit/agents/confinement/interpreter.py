@@ -7,7 +7,7 @@ from agents.confinement.seccomp import ARCHITECTURES, Instruction
 ALLOW, REFUSE, MISSING, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
 
 
-def verdict(
+def action(
     program: Sequence[Instruction],
     architecture: str,
     number: int | None,
@@ -15,7 +15,7 @@ def verdict(
     *,
     audit: int | None = None,
 ) -> int:
-    """Return the verdict of a filter on a call; ``audit`` replaces the architecture's constant."""
+    """Return the action of a filter for a call; ``audit`` replaces the architecture's constant."""
     assert number is not None
     constants = {0: number, 4: audit or ARCHITECTURES[architecture], 16: first_argument}
     held, place = 0, 0

@@ -6,18 +6,18 @@ import pytest
 
 from agents.confinement.seccomp import ARCHITECTURES, CLONE, CLONE3, numbers_of
 from agents.engine.javascript_sandbox import FORBIDDEN, PRLIMIT, build_filter
-from tests.unit.agents.confinement.interpreter import ALLOW, MISSING, REFUSE, verdict
+from tests.unit.agents.confinement.interpreter import ALLOW, MISSING, REFUSE, action
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_exactly_the_listed_calls_are_refused(architecture: str) -> None:
     program = build_filter(architecture)
-    verdicts = {number: verdict(program, architecture, number) for number in range(1000)}
-    refused = {number for number, answer in verdicts.items() if answer == REFUSE}
+    actions = {number: action(program, architecture, number) for number in range(1000)}
+    refused = {number for number, answer in actions.items() if answer == REFUSE}
     assert refused == set(numbers_of((*FORBIDDEN.values(), CLONE), architecture))
-    missing = {number for number, answer in verdicts.items() if answer == MISSING}
+    missing = {number for number, answer in actions.items() if answer == MISSING}
     assert missing == {CLONE3.on(architecture)}
-    assert set(verdicts.values()) == {ALLOW, REFUSE, MISSING}
+    assert set(actions.values()) == {ALLOW, REFUSE, MISSING}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -26,7 +26,7 @@ def test_limits_of_its_own_process_alone_can_be_changed(
     architecture: str, process: int, answer: int
 ) -> None:
     program = build_filter(architecture)
-    assert verdict(program, architecture, PRLIMIT.on(architecture), process) == answer
+    assert action(program, architecture, PRLIMIT.on(architecture), process) == answer
 
 
 TRY = """

@@ -8,7 +8,7 @@ import pytest
 
 from agents.confinement.seccomp import ARCHITECTURES, CLONE3, numbers_of
 from agents.media.confinement import ALLOWED, build_filter, confine
-from tests.unit.agents.confinement.interpreter import ALLOW, MISSING, REFUSE, verdict
+from tests.unit.agents.confinement.interpreter import ALLOW, MISSING, REFUSE, action
 from tests.unit.agents.media.files import VIDEO, content, write
 
 TRY = """
@@ -221,12 +221,12 @@ for call, flags in ((CLONE, 17), (CLONE, 0), (CLONE3, 0)):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_exactly_the_listed_calls_are_allowed(architecture: str) -> None:
     program = build_filter(architecture)
-    verdicts = {number: verdict(program, architecture, number) for number in range(1000)}
-    allowed = {number for number, answer in verdicts.items() if answer == ALLOW}
+    actions = {number: action(program, architecture, number) for number in range(1000)}
+    allowed = {number for number, answer in actions.items() if answer == ALLOW}
     assert allowed == set(numbers_of(ALLOWED.values(), architecture))
-    missing = {number for number, answer in verdicts.items() if answer == MISSING}
+    missing = {number for number, answer in actions.items() if answer == MISSING}
     assert missing == {CLONE3.on(architecture)}
-    assert set(verdicts.values()) == {ALLOW, REFUSE, MISSING}
+    assert set(actions.values()) == {ALLOW, REFUSE, MISSING}
 
 
 def test_unknown_machine_is_not_confined(monkeypatch: pytest.MonkeyPatch) -> None:
