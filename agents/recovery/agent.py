@@ -200,8 +200,9 @@ def _apply(
             ]
         case DeadLetter() | Fail():
             result = error_result(job, failure.error, failure.engine)
-            letters = [dead_letter_of(failure, job)] if isinstance(decision, DeadLetter) else []
-            return [*letters, propose_result(job, failure.step, result, cause)]
+            is_dead_letter = isinstance(decision, DeadLetter)
+            dead_letters = [dead_letter_of(failure, job)] if is_dead_letter else []
+            return [*dead_letters, propose_result(job, failure.step, result, cause)]
 
 
 def _count_attempt(decision: Decision, failure: Failure, job: Job) -> None:

@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
 PROXIED = {"user_header": "X-User", "proxies": ["127.0.0.1"]}
 """Settings of a console behind a proxy that names the user."""
 
-LETTER = next(each.id for each in DEAD_LETTERS if each.mark is None)
+DEAD_LETTER = next(each.id for each in DEAD_LETTERS if each.mark is None)
 
 API: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "submit": (
@@ -43,11 +43,11 @@ API: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"filter": {"state": "waiting"}, "limit": 1},
         {"order": "replay", "subject": "", "count": 1, "note": "state=waiting, limit=1"},
     ),
-    "replay one": ("replay", {"ids": [LETTER]}, {"order": "replay", "subject": LETTER}),
+    "replay one": ("replay", {"ids": [DEAD_LETTER]}, {"order": "replay", "subject": DEAD_LETTER}),
     "resolve": (
-        f"deadletters/{LETTER}/resolve",
+        f"deadletters/{DEAD_LETTER}/resolve",
         {"note": "done by hand"},
-        {"order": "resolve", "subject": LETTER, "count": 1, "note": "done by hand"},
+        {"order": "resolve", "subject": DEAD_LETTER, "count": 1, "note": "done by hand"},
     ),
 }
 
@@ -62,11 +62,15 @@ PAGES: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
         {"command": "retry", "state": "failed", "expected": "1", "until": "2020-01-01T00:00:00Z"},
         {"order": "retry_all", "count": 1, "note": "state=failed"},
     ),
-    "replay": ("replay", {"id": LETTER}, {"order": "replay", "subject": LETTER, "count": 1}),
+    "replay": (
+        "replay",
+        {"id": DEAD_LETTER},
+        {"order": "replay", "subject": DEAD_LETTER, "count": 1},
+    ),
     "resolve": (
         "resolve",
-        {"id": LETTER, "note": "why"},
-        {"order": "resolve", "subject": LETTER, "note": "why"},
+        {"id": DEAD_LETTER, "note": "why"},
+        {"order": "resolve", "subject": DEAD_LETTER, "note": "why"},
     ),
 }
 
@@ -136,7 +140,7 @@ REJECTED: list[tuple[str, dict[str, Any], int]] = [
     ("jobs", {"command": "retry", "filter": {"state": "none"}}, 409),
     ("replay", {"ids": ["unknown"]}, 404),
     ("deadletters/unknown/resolve", {}, 404),
-    (f"deadletters/{LETTER}/resolve", {"note": "x" * 1_001}, 400),
+    (f"deadletters/{DEAD_LETTER}/resolve", {"note": "x" * 1_001}, 400),
 ]
 
 
@@ -154,7 +158,7 @@ async def test_second_replay_is_not_recorded(tmp_path: Path) -> None:
     async with running_console(tmp_path) as client:
         client.dead_letters.add(*DEAD_LETTERS)
         for status in (202, 409):
-            body = encode({"ids": [LETTER]})
+            body = encode({"ids": [DEAD_LETTER]})
             response = await client.post("/api/v1/replay", data=body, headers=JSON)
             assert response.status == status
         assert len(client.producer.orders) == 1
@@ -208,12 +212,12 @@ async def test_subject_links_to_its_page_while_there_is_one(tmp_path: Path) -> N
             client,
             order(1),
             order(2, subject="pruned"),
-            order(3, subject=LETTER, order="resolve"),
+            order(3, subject=DEAD_LETTER, order="resolve"),
             order(4, subject=job["id"], order="cancel_all"),
         )
         page = Links(await (await client.get("/orders")).text())
         linked = {each for each in page.targets if "id=" in each}
-        assert linked == {"request?id=done", f"deadletter?id={LETTER}", f"job?id={job['id']}"}
+        assert linked == {"request?id=done", f"deadletter?id={DEAD_LETTER}", f"job?id={job['id']}"}
         for target in linked:
             assert (await client.get(f"/{target}")).status == 200
 
