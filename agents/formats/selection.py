@@ -37,7 +37,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from agents.formats.refusals import PICTURES_ONLY, no_format, too_large
+from agents.formats.selection_errors import PICTURES_ONLY, no_format, too_large
 from agents.formats.sound_selection import (
     CONTAINERS,
     choose_joined_sound,

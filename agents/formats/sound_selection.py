@@ -23,7 +23,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from agents.formats.refusals import no_format, too_large
+from agents.formats.selection_errors import no_format, too_large
 from schemas.request import Options
 from schemas.video import VideoFormat
 

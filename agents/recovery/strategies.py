@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from agents.formats.refusals import PICTURES_ONLY
 from agents.formats.selection import Choice, choose, choose_files, is_mirror
+from agents.formats.selection_errors import PICTURES_ONLY
 from agents.recovery.decisions import JobPatch, RecoveryAction, RecoveryOptions, apply_patch
 from agents.recovery.retry_policy import PAGE_READS_MAX
 from schemas.commands import OptionChanges
