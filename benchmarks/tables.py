@@ -141,7 +141,7 @@ def _look_up(get: Get) -> None:
     for name, offset in (("found", 0), ("not found", 10 * ROWS)):
         times = sorted(_times(get, offset))
         p50, p99 = times[LOOK_UPS // 2], times[LOOK_UPS * 99 // 100]
-        print(f"  look-up, {name:9}: p50 {p50 * 1e6:.1f} us, p99 {p99 * 1e6:.0f} us")
+        print(f"  lookup, {name:9}: p50 {p50 * 1e6:.1f} us, p99 {p99 * 1e6:.0f} us")
 
 
 def _times(get: Get, offset: int) -> Iterator[float]:

@@ -159,7 +159,7 @@ class CacheLevelState(msgspec.Struct, frozen=True, kw_only=True):
         level: ``front``, ``memory`` and ``table`` are in the worker, ``shared`` and ``storage``
             outside of it.
         hits: valid entries found.
-        misses: look-ups without one.
+        misses: lookups that found no valid entry.
         stale: expired entries that were served in an outage.
         entries: number of entries; None for a level outside of the worker.
         bytes: their size, in part estimated.

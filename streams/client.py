@@ -67,7 +67,7 @@ class RequestProducer:
         )
 
     async def _require_write(self, topic: Topic) -> None:
-        """Fail without the topic or its ACL: a producer would block for ever on metadata."""
+        """Fail without the topic or its ACL: a producer would block forever on metadata."""
         if topic not in self._writable:
             await require_topics(self._kafka, writes=(topic,))
             self._writable.add(topic)

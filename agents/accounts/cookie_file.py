@@ -222,7 +222,7 @@ def _read_bytes(path: Path, bytes_max: int, flags: int = 0) -> tuple[bytes, os.s
         OSError: it cannot be read, or is not a regular file.
         NotACookieFileError: it has too many bytes.
     """
-    # O_NONBLOCK: opening a pipe without a writer would block for ever.
+    # O_NONBLOCK: opening a pipe without a writer would block forever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
     try:
         status = os.fstat(descriptor)

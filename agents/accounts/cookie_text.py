@@ -22,7 +22,7 @@ from agents.accounts.cookie_formats import (
 from schemas.video import Cookie
 
 COOKIES_MAX = 500
-"""A file with so many cookies takes no new ones, because a page could set other names for ever.
+"""A file with so many cookies takes no new ones, because a page could set other names forever.
 Browsers keep 150 to 180 per site (RFC 6265 asks for 50)."""
 
 LINES_MAX = 20_000

@@ -45,7 +45,7 @@ STARTED_AT = datetime.now(UTC)
 """Start of the counters of caches: they are of the process, and outlive a restart of the stage."""
 
 LEVELS = ("front", "memory", "table", "shared", "storage")
-"""All levels of a cache, in the order of the look-ups."""
+"""All levels of a cache, in the order of the lookups."""
 
 _FIELDS = {"hit": "hits", "miss": "misses", "stale": "stale"}
 

@@ -109,8 +109,8 @@ class FairRateLimiter:
 
         Tokens are consumed only with a slot in hand: slots that become free together admit no more
         than the rate. A caller with several requests starts on the first token and puts the bucket
-        into debt, which delays the callers behind it; waiting for all tokens first could take for
-        ever at a low rate.
+        into debt, which delays the callers behind it; waiting for all tokens first could take
+        forever at a low rate.
 
         Args:
             slot: acquires the slot.

@@ -8,7 +8,7 @@ _HITS = rate("clipmill_cache_requests_total", "stage, cache, level", f'{INSTANCE
 _ALL = rate("clipmill_cache_requests_total", "stage, cache, level")
 
 LOOKUPS = Row(
-    "Look-ups",
+    "Lookups",
     (
         line(
             "Hit ratio by level",
@@ -16,11 +16,11 @@ LOOKUPS = Row(
             "{{cache}} {{level}}",
             unit="percentunit",
             maximum=1,
-            description="Share of the look-ups of a level that are hits.",
+            description="Share of the lookups of a level that are hits.",
             page="caches",
         ),
         line(
-            "Look-ups by outcome",
+            "Lookups by outcome",
             rate("clipmill_cache_requests_total", "cache, outcome"),
             "{{cache}} {{outcome}}",
             unit="ops",

@@ -47,7 +47,7 @@ def _open(name: str) -> AbstractContextManager[Any]:
 
 
 async def _in_daemon_thread(function: Callable[[], T]) -> T:
-    """Run a function that may block for ever, without delaying the exit of the process."""
+    """Run a function that may block forever, without delaying the exit of the process."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()  # from here only the thread may complete it
 

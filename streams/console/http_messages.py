@@ -16,7 +16,7 @@ from schemas.codec import MalformedMessageError, decode
 from streams.console.errors import CallError
 
 BODY_SECONDS = 60.0
-"""Timeout of a body, so that a slow caller does not hold a connection and its memory for ever."""
+"""Timeout of a body, so that a slow caller does not hold a connection and its memory forever."""
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -1,7 +1,7 @@
 """Tables of a stage: key-value state on a changelog topic, kept in a state store.
 
 Faust declares the changelog and assigns its partitions. Its own stores are not used: they have a
-look-up for each partition, lose rows that were not flushed, and know no expiry.
+lookup for each partition, lose rows that were not flushed, and know no expiry.
 
 A row is bytes under a text key. Handlers do not write; they return a `TableWrite`. The processor
 writes the row to the changelog, to the event's partition, and applies it once it is acknowledged,

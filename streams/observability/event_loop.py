@@ -21,7 +21,7 @@ _CLOSED = "the handler is closed"
 
 
 async def measure_loop_delay() -> None:
-    """Sample the running event loop for ever."""
+    """Sample the running event loop forever."""
     delay = LOOP_DELAY.labels("main")
     while True:
         # Not loop.time(): uvloop caches it for each iteration.

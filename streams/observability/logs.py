@@ -21,7 +21,7 @@ NOISY = ("faust", "mode", "aiokafka", "asyncio", "urllib3", "streams.faust_drive
 
 
 SILENT = ("aiokafka.consumer.group_coordinator", "aiokafka.cluster")
-"""The first logs every look-up of a coordinator that is not available yet as an error; the health
+"""The first logs every lookup of a coordinator that is not available yet as an error; the health
 check reports it. The second logs a missing topic ten times a second; the producer reports it."""
 
 

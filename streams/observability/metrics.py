@@ -188,7 +188,7 @@ OFFSET_RESETS = _counter(
 PARKED = _gauge("parked_events", "Events waiting in the delay topics.", "delay")
 CACHE_REQUESTS = _counter(
     "cache_requests_total",
-    "Look-ups by level and outcome.",
+    "Lookups by level and outcome.",
     "stage",
     "cache",
     "level",

@@ -5,7 +5,7 @@ were not flushed, and the recovery reads them again from the checkpoint. Rows, i
 are in one column family, so what is flushed is a prefix of the writes. (With three of them a flush
 of one, even an "atomic" one, leaves the others behind.)
 
-With 10,000,000 requests (1.1 GB on disk, 171 MiB of memory) a look-up takes 15 us, 6 for an unknown
+With 10,000,000 requests (1.1 GB on disk, 171 MiB of memory) a lookup takes 15 us, 6 for an unknown
 key; 100,000 rows a second are restored, without Kafka (`benchmarks/tables.py`).
 """
 

@@ -214,7 +214,7 @@ def _table_options() -> BlockBasedOptions:
     options.set_block_cache(Cache(CACHE_BYTES))
     options.set_bloom_filter(10, block_based=False)
     # In partitions of 4 KiB, of which the block cache keeps those in use. As blocks of megabytes
-    # they evict each other: 10,000,000 rows, 159 us for a look-up instead of 15.
+    # they evict each other: 10,000,000 rows, 159 us for a lookup instead of 15.
     options.set_index_type(BlockBasedIndexType.two_level_index_search())
     options.set_partition_filters(True)
     options.set_metadata_block_size(4_096)

@@ -37,9 +37,9 @@ class CacheSum(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         purpose: what it stores, as a phrase; empty for a cache of another version.
         workers: number of workers.
-        lookups: look-ups in the first level: each asks the next levels only after a miss.
+        lookups: number of lookups in the first level; the next levels are read only after a miss.
         hits: lookups that any level answered.
-        hit_ratio: hits, as a share of the look-ups, 0 to 1; null without any.
+        hit_ratio: hits, as a share of the lookups, 0 to 1; null without any.
         entries: number of entries in the workers; an entry of the memory is also in the table.
         bytes: their size.
         expired: entries that were removed because their time was over.

@@ -18,7 +18,7 @@ from streams.topics import RESULTS
 
 
 class FakeClient:
-    """Client that yields given results, then blocks for ever."""
+    """Client that yields given results, then blocks forever."""
 
     def __init__(self, *results: dict[str, Any]) -> None:
         self._results = results

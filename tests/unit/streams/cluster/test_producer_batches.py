@@ -141,7 +141,7 @@ async def test_error_that_is_not_awaited_is_not_logged(
 
 
 async def test_nothing_is_appended_while_a_record_waits_for_room(producer: Producer) -> None:
-    """Else the batches of small records could pass a large one for ever."""
+    """Else the batches of small records could pass a large one forever."""
     appender = BatchAppender(producer)
     with appender.deferring("t"), appender.deferring("t"):
         assert append(producer, b"a", appender=appender) == [None]

@@ -283,7 +283,7 @@ def test_gap_right_after_a_rebalance_is_accepted() -> None:
 
 def test_worker_frozen_while_another_owner_progressed_raises() -> None:
     # Its unfinished events were committed by another owner and are never redelivered: waiting
-    # for them would block the partition for ever.
+    # for them would block the partition forever.
     log = AckLog()
     offsets = delivered(0, 1, log=log)
     offsets.suspend()
