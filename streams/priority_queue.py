@@ -108,11 +108,6 @@ class PriorityQueue(Generic[T]):
         self.remove(entry)
         return entry
 
-    def raise_rank(self, entry: QueueEntry[T], rank: int) -> None:
-        """Raise the rank of a queued entry; its stale heap item is skipped later."""
-        entry.rank = rank
-        heappush(self._by_rank, (-rank, entry.arrival, entry))
-
     def remove(self, entry: QueueEntry[T]) -> None:
         """Remove an entry, if it is queued."""
         if not entry.queued:

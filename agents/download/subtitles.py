@@ -68,9 +68,6 @@ class ProvidedSubtitles(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[MissingSubtitles, ...]
 
 
-NO_SUBTITLES = ProvidedSubtitles(files={}, missing=())
-
-
 class SubtitleProvider:
     """Provides the subtitles of posts.
 

@@ -27,9 +27,6 @@ from streams.new_requests import LineSplitter, NewRequest, RequestBuilder
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
 
-SignalCommand = OpenBreaker | ResetBreaker | ResumeStage
-"""A command that changes the shared state."""
-
 PUBLISH_SECONDS = 15.0
 """Timeout of the broker's acknowledgement; an election of a new controller takes up to 10 s."""
 

@@ -36,11 +36,6 @@ class Trend:
     low: float
     high: float
 
-    @property
-    def is_flat(self) -> bool:
-        """Whether the interval includes zero."""
-        return self.low <= 0 <= self.high
-
 
 def find_trend(points: Sequence[Point]) -> Trend | None:
     """Return the trend of points in time order, None when there are too few.

@@ -26,6 +26,13 @@ def queue_of(*ranks: int) -> PriorityQueue[int]:
     return queue
 
 
+def requeue(queue: PriorityQueue[int], entry: QueueEntry[int], rank: int) -> None:
+    """Change the rank of a queued entry."""
+    queue.remove(entry)
+    entry.rank = rank
+    queue.push(entry)
+
+
 def drain(queue: PriorityQueue[int]) -> list[int]:
     return [queue.pop().item for _ in range(len(queue))]
 
@@ -60,9 +67,9 @@ def test_every_nth_pop_serves_the_oldest_entry() -> None:
     assert drain(queue).index(0) == AGEING - 1
 
 
-def test_raised_rank_applies_from_the_next_pop() -> None:
+def test_entry_requeued_with_another_rank_is_served_by_it() -> None:
     queue = queue_of(1, 1, 1)
-    queue.raise_rank(list(queue)[2], 9)
+    requeue(queue, list(queue)[2], 9)
     assert drain(queue) == [2, 0, 1]
 
 
@@ -94,7 +101,10 @@ def test_removed_entries_are_bounded_behind_a_waiting_low_rank() -> None:
 Step = tuple[str, int]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["push", "pop", "remove", "raise"]), st.integers(0, 20))))
+KINDS = st.sampled_from(["push", "pop", "remove", "requeue"])
+
+
+@given(st.lists(st.tuples(KINDS, st.integers(0, 20))))
 def test_any_sequence_serves_each_entry_once_in_order(steps: list[Step]) -> None:
     queue: PriorityQueue[int] = PriorityQueue()
     model: list[QueueEntry[int]] = []
@@ -118,7 +128,7 @@ def test_any_sequence_serves_each_entry_once_in_order(steps: list[Step]) -> None
                 queue.remove(entry)
                 model.remove(entry)
             else:
-                queue.raise_rank(entry, max(rank, entry.rank))
+                requeue(queue, entry, rank)
     assert [entry.item for entry in queue] == [entry.item for entry in model]
 
 
