@@ -1,5 +1,6 @@
-"""Client-side construction of requests from lines of text, validated as the service does."""
+"""Client-side construction of requests: ids, and lines of text validated as the service does."""
 
+import secrets
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +12,14 @@ from streams.topics import REQUEST_BYTES_MAX
 
 MARGIN_BYTES = 64
 """Bytes reserved in a batch for the number in its id and the name of its URL field."""
+
+
+ID_BYTES = 8
+
+
+def new_id() -> str:
+    """Return a random id for a request or a command."""
+    return secrets.token_hex(ID_BYTES)
 
 
 class InputError(Exception):

@@ -10,11 +10,12 @@ from schemas.codec import MalformedMessageError, decode, encode
 from schemas.commands import OpenBreaker, ResetBreaker
 from schemas.signals import BREAKER, BreakerState
 from streams.cli.errors import readable_errors
-from streams.cli.options import bootstrap_option, client_settings, new_id, operator
+from streams.cli.options import bootstrap_option, client_settings, operator
 from streams.cli.result_table import open_console, safe_markup
 from streams.cli.waiting import wait_applied
 from streams.client import Client, read_signals
 from streams.cluster.shared_state import SharedState, open_shared_state
+from streams.new_requests import new_id
 from streams.settings import KafkaSettings
 
 COLOURS = {"closed": "green", "half_open": "yellow", "open": "red", "forced_open": "red"}

@@ -7,9 +7,10 @@ import click
 
 from schemas.commands import Cancel
 from streams.cli.errors import readable_errors
-from streams.cli.options import bootstrap_option, client_settings, new_id, operator
+from streams.cli.options import bootstrap_option, client_settings, operator
 from streams.cli.waiting import FAILED_STATUS, first_result, print_results
 from streams.client import Client
+from streams.new_requests import new_id
 from streams.settings import KafkaSettings
 
 

@@ -1,7 +1,6 @@
 """Options shared by several commands."""
 
 import getpass
-import secrets
 
 import click
 
@@ -29,11 +28,3 @@ def operator() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return ""
-
-
-ID_BYTES = 8
-
-
-def new_id() -> str:
-    """Return a random id for a request or a command."""
-    return secrets.token_hex(ID_BYTES)

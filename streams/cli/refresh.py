@@ -7,10 +7,11 @@ import click
 from schemas.commands import Refresh
 from schemas.signals import REFRESH
 from streams.cli.errors import readable_errors
-from streams.cli.options import bootstrap_option, client_settings, new_id, operator
+from streams.cli.options import bootstrap_option, client_settings, operator
 from streams.cli.waiting import wait_applied
 from streams.client import Client
 from streams.cluster.shared_state import open_shared_state
+from streams.new_requests import new_id
 from streams.settings import KafkaSettings
 
 

@@ -11,9 +11,10 @@ from msgspec import UNSET
 from schemas.commands import OptionChanges, Retry
 from schemas.request import Quality
 from streams.cli.errors import readable_errors
-from streams.cli.options import bootstrap_option, client_settings, new_id, operator
+from streams.cli.options import bootstrap_option, client_settings, operator
 from streams.cli.waiting import FAILED_STATUS, wait_and_print
 from streams.client import Client
+from streams.new_requests import new_id
 from streams.settings import KafkaSettings
 
 

@@ -9,11 +9,11 @@ import click
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.request import MAX_BATCH_URLS, Request
 from streams.cli.errors import readable_errors
-from streams.cli.options import bootstrap_option, client_settings, new_id
+from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.request_options import request_fields, request_options
 from streams.cli.submission import Submission
 from streams.cli.waiting import FAILED_STATUS
-from streams.new_requests import RequestBuilder
+from streams.new_requests import RequestBuilder, new_id
 from streams.settings import Settings
 
 

@@ -5,7 +5,6 @@ action runs: no action lacks a record, and one that fails, or whose console is k
 """
 
 import asyncio
-import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -23,22 +22,16 @@ from schemas.commands import (
 )
 from streams.client import RequestProducer
 from streams.console.errors import BrokerTimeoutError, CallError
-from streams.new_requests import LineSplitter, NewRequest, RequestBuilder
+from streams.new_requests import LineSplitter, NewRequest, RequestBuilder, new_id
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 PUBLISH_SECONDS = 15.0
 """Timeout of the broker's acknowledgement; an election of a new controller takes up to 10 s."""
 
-ID_BYTES = 8
-
 SUBJECT_CHARACTERS_MAX = 200
 
 NOTE_CHARACTERS_MAX = 1_000
-
-
-def new_id() -> str:
-    return secrets.token_hex(ID_BYTES)
 
 
 def parse_requests(

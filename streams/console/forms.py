@@ -20,8 +20,8 @@ from msgspec.inspect import (
 from schemas.codec import encode
 from schemas.contract.descriptions import bare_type, field_descriptions
 from schemas.request import Options
-from streams.console.commands import new_id
 from streams.console.http_messages import reading
+from streams.new_requests import new_id
 
 SEPARATOR = ", "
 """Between the choices of a combination."""

@@ -9,9 +9,9 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from schemas.errors import ErrorCode
-from streams.console.commands import new_id
 from streams.console.health.findings import span
 from streams.history.rows import format_time
+from streams.new_requests import new_id
 
 NAVIGATION = (
     ("overview", "Overview"),

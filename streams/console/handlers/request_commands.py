@@ -10,7 +10,7 @@ from schemas.commands import OptionChanges
 from schemas.request import RequestId
 from streams.console.access import USER
 from streams.console.advice import REJECTED
-from streams.console.commands import new_id, parse_cancel, parse_retry, publish_commands
+from streams.console.commands import parse_cancel, parse_retry, publish_commands
 from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option_values
 from streams.console.handlers.request import ID, unknown_request
 from streams.console.http_messages import json_response, read_object
@@ -18,6 +18,7 @@ from streams.console.rendering import redirect, render
 from streams.console.routes import CHANGE_ERRORS, NO_BODY, Body, Operation, Routes
 from streams.console.services import SERVICES
 from streams.history.rows import RequestFilter
+from streams.new_requests import new_id
 
 ROUTES = Routes()
 

@@ -16,7 +16,7 @@ from schemas.contract.examples import REQUESTS
 from schemas.contract.json_schema import REQUEST
 from schemas.request import Action, Request
 from streams.console.access import USER
-from streams.console.commands import new_id, parse_requests, submit_requests
+from streams.console.commands import parse_requests, submit_requests
 from streams.console.errors import CallError
 from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option_values
 from streams.console.http_messages import json_response, read_body
@@ -24,7 +24,7 @@ from streams.console.rendering import redirect, render
 from streams.console.routes import CHANGE_ERRORS, Body, Operation, Routes
 from streams.console.services import SERVICES
 from streams.history.rows import format_time
-from streams.new_requests import InputError, NewRequest
+from streams.new_requests import InputError, NewRequest, new_id
 
 ROUTES = Routes()
 

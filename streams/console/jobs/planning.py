@@ -10,13 +10,14 @@ import time
 import msgspec
 
 from schemas.commands import OptionChanges
-from streams.console.commands import new_id, record_order, text_of
+from streams.console.commands import record_order, text_of
 from streams.console.errors import CallError
 from streams.console.jobs.job import BulkJob, JobCommand
 from streams.console.jobs.selection import count_eligible
 from streams.console.services import Services
 from streams.history.rows import Cursor, RequestFilter
 from streams.history.store import HistoryStore
+from streams.new_requests import new_id
 
 
 class Matches(msgspec.Struct, frozen=True):

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from schemas.codec import decode
 from schemas.request import Request
-from streams.new_requests import InputError, LineSplitter, NewRequest, RequestBuilder, RequestLine
+from streams.new_requests import (
+    InputError,
+    LineSplitter,
+    NewRequest,
+    RequestBuilder,
+    RequestLine,
+    new_id,
+)
 from streams.topics import REQUEST_BYTES_MAX
 
 
@@ -25,6 +32,10 @@ def build(*texts: str, **given: Any) -> list[NewRequest]:
 
 def bodies(requests: list[NewRequest]) -> list[dict[str, Any]]:
     return [json.loads(each.body) for each in requests]
+
+
+def test_generated_ids_are_unique() -> None:
+    assert len({new_id() for _ in range(100)}) == 100
 
 
 def test_each_url_is_a_request_with_a_numbered_id() -> None:

@@ -13,7 +13,7 @@ from schemas.errors import ErrorCode
 from schemas.signals import BreakerState
 from streams.cli import breakers as module
 from streams.cli.breakers import breakers_table
-from streams.cli.options import new_id, operator
+from streams.cli.options import operator
 from tests.unit.agents.builders import PAST
 
 pytestmark = pytest.mark.usefixtures("own_settings")
@@ -86,7 +86,3 @@ def test_operator_is_the_login_name_or_empty(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("getpass.getuser", no_user)
     assert operator() == ""
-
-
-def test_generated_ids_are_unique() -> None:
-    assert len({new_id() for _ in range(100)}) == 100
