@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from streams.memory import Trend, find_trend
+from streams.memory.trend import Trend, find_trend
 
 MEBIBYTE = 2**20
 

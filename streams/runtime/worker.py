@@ -22,7 +22,8 @@ from streams.contract.role_acls import worker_acls
 from streams.deadletters.headers import make_batch_dead_letter
 from streams.faust_driver.app import group_dir
 from streams.faust_driver.static_member import StaticMember, leased_member
-from streams.memory import MemoryMonitor, MemoryUsers
+from streams.memory.monitor import MemoryMonitor
+from streams.memory.users import MemoryUsers
 from streams.observability.event_loop import measure_loop_delay
 from streams.observability.health import Health
 from streams.observability.lag import LagMonitor

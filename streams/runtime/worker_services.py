@@ -2,7 +2,7 @@
 
 from streams.cluster.producer import ReliableProducer
 from streams.cluster.shared_state import SharedState
-from streams.memory import MemoryUsers
+from streams.memory.users import MemoryUsers
 from streams.observability.lag import LagMonitor
 from streams.runtime.back_pressure import BackPressure
 from streams.runtime.chaining import ChainedStages

@@ -6,7 +6,7 @@ from streams.broker.broker import BrokerError
 from streams.cli.errors import readable_errors
 from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.topic_admin import TopicsError
-from streams.memory import MemoryExhaustedError
+from streams.memory.monitor import MemoryExhaustedError
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from streams.cluster.authorization import MissingAclError
 from streams.cluster.shared_state import SharedState
 from streams.cluster.topic_admin import TopicsError
 from streams.faust_driver.static_member import InstanceIdError
-from streams.memory import MemoryExhaustedError
+from streams.memory.monitor import MemoryExhaustedError
 from streams.observability.health import Health
 from streams.observability.metrics import REGISTRY
 from streams.runtime import worker as module
