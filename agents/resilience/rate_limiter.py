@@ -28,8 +28,8 @@ POLL_SECONDS = 0.5
 """Longest sleep of a queued caller, in seconds: it observes a change of the rate within it."""
 
 AGEING = 16
-"""Permits after which the caller that arrived first is served next, whatever its rank. The bulkhead
-gives the same share of the throughput to ageing."""
+"""Permits after which the caller that arrived first is served next, whatever its rank. The same as
+`streams.priority_queue.AGEING` of the bulkhead; this package may not import it."""
 
 Slot = Callable[[], AbstractAsyncContextManager[None]]
 """Returns a context that holds a slot of a bulkhead."""
