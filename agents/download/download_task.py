@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from agents.media.protocol import MUXERS, FilePart, MediaFacts, Streams, TrackFile
 from agents.network.answers import too_large_together
-from agents.network.download import Fetched, FetchLimits
+from agents.network.download import Fetched
+from agents.network.transfer import FetchLimits
 from agents.storage.names import THUMBNAIL_SUFFIX
 from schemas.events import Progress, SelectedVideo
 from schemas.job import Job

@@ -12,8 +12,9 @@ from agents.download.segments.fetcher import FetchedTrack, TrackFetcher
 from agents.download.segments.store import SegmentStore
 from agents.network.addresses import parse_media_url
 from agents.network.bandwidth import time_limit
-from agents.network.download import Fetched, FetchLimits, MediaFetcher, OnBytes
+from agents.network.download import Fetched, MediaFetcher
 from agents.network.resource import ResourceFetcher
+from agents.network.transfer import FetchLimits, OnBytes
 from agents.pipeline.events import report_progress
 from agents.platforms import Platforms
 from schemas import ClipmillError, ErrorCode, Job, MediaSource, VideoFormat

@@ -18,15 +18,6 @@ from agents.storage.writing import open_hashing_file
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MEDIA_TYPES, MediaSource
 
-__all__ = [
-    "FetchLimits",
-    "Fetched",
-    "MediaDownloader",
-    "MediaFetcher",
-    "OnBytes",
-    "media_type",
-]
-
 MEDIA = re.compile(r"(?:video|audio|image)/(?!.*(?:svg|xml)).+")
 """Accepted media types: ones that browsers neither execute nor render as a page."""
 

@@ -2,7 +2,8 @@
 
 from agents.accounts.interface import Account
 from agents.engine.interface import EngineFailure, Extractor
-from agents.network.download import Fetched, FetchLimits, MediaFetcher
+from agents.network.download import Fetched, MediaFetcher
+from agents.network.transfer import FetchLimits
 from agents.platforms.base import BasePlatform
 from agents.platforms.description import read_info
 from agents.platforms.failure_predicates import (

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from agents.accounts.interface import Account
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult, Extractor
-from agents.network.download import Fetched, FetchLimits, MediaFetcher
+from agents.network.download import Fetched, MediaFetcher
+from agents.network.transfer import FetchLimits
 from agents.platforms import description, formats
 from agents.platforms.failure_predicates import FailureRow
 from agents.platforms.failures import to_clipmill_error

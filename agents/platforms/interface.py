@@ -11,7 +11,8 @@ import msgspec
 
 from agents.accounts.interface import Account
 from agents.engine.interface import Extractor
-from agents.network.download import Fetched, FetchLimits, MediaFetcher
+from agents.network.download import Fetched, MediaFetcher
+from agents.network.transfer import FetchLimits
 from schemas.listing import Listing, ListingKind, ListingRef
 from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import aiohttp
 import uvloop
 
-from agents.network.download import FetchLimits, MediaDownloader
+from agents.network.download import MediaDownloader
 from agents.network.egress import Egress
 from agents.network.session import open_session
+from agents.network.transfer import FetchLimits
 from benchmarks.children.arguments import Downloads
 from benchmarks.children.stopwatch import stopwatch
 from schemas.video import MediaSource, VideoFormat

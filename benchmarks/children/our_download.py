@@ -5,9 +5,10 @@ from pathlib import Path
 import uvloop
 
 from agents.download.download_task import ProgressMeter
-from agents.network.download import FetchLimits, MediaDownloader
+from agents.network.download import MediaDownloader
 from agents.network.egress import Egress
 from agents.network.session import open_session
+from agents.network.transfer import FetchLimits
 from agents.storage.local import LocalStorage
 from benchmarks.children.arguments import Download
 from benchmarks.children.stopwatch import stopwatch

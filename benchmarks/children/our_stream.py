@@ -11,9 +11,10 @@ from agents.download.segments.fetcher import TrackFetcher
 from agents.download.segments.store import SegmentStore
 from agents.media.protocol import TrackFile
 from agents.media.remuxer import open_remuxer
-from agents.network.download import FetchLimits, MediaDownloader
+from agents.network.download import MediaDownloader
 from agents.network.egress import Egress
 from agents.network.session import open_session
+from agents.network.transfer import FetchLimits
 from agents.storage.local import LocalStorage
 from agents.storage.writing import digest_of
 from benchmarks.children.arguments import Download

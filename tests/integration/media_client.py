@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from agents.network.download import Fetched, FetchLimits, MediaDownloader
+from agents.network.download import Fetched, MediaDownloader
 from agents.network.egress import Egress
 from agents.network.session import open_session
+from agents.network.transfer import FetchLimits
 from schemas.video import Cookie, MediaSource
 
 HOSTS = (".tiktok.com", ".tiktokcdn.com")

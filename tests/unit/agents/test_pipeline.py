@@ -17,7 +17,8 @@ from agents.extraction.page_reader import PageReader
 from agents.extraction.videos import VideoWork
 from agents.ledger.agent import Ledger
 from agents.ledger.batches import Batches
-from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.network.download import Fetched
+from agents.network.transfer import FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery

@@ -15,7 +15,8 @@ from agents.download.file_index import SWEEP_SECONDS, TABLE, StoredFilesRow
 from agents.download.storage_guard import STORAGE_ERROR_CODES, StorageGuard
 from agents.media.prober import MediaProber
 from agents.network.bandwidth import BandwidthLimiter
-from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.network.download import Fetched
+from agents.network.transfer import FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt

@@ -19,7 +19,8 @@ from agents.download.file_index import TABLE, StoredFilesRow
 from agents.media.prober import Probe, open_prober
 from agents.media.protocol import MediaFacts, Unreadable
 from agents.media.remuxer import Remux, open_remuxer
-from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.network.download import Fetched
+from agents.network.transfer import FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.codec import decode

@@ -15,7 +15,8 @@ import pytest
 from agents.download.agent import FILE_CONCURRENCY
 from agents.download.file_index import TABLE, StoredFilesRow
 from agents.media.protocol import MediaFacts, Unreadable
-from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.network.download import Fetched
+from agents.network.transfer import FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from agents.download.file_index import TABLE
 from agents.download.sidecars import SPARE_SECONDS, THUMBNAIL_BYTES_MAX
-from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.network.download import Fetched
+from agents.network.transfer import FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt

@@ -17,8 +17,9 @@ from agents.download.file_index import TABLE
 from agents.download.storage_guard import StorageGuard
 from agents.download.subtitles import BYTES_MAX, FAILURES_MAX
 from agents.network.answers import too_large
-from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.network.download import Fetched
 from agents.network.resource import ByteRange, FetchedResource, Write
+from agents.network.transfer import FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.errors import ClipmillError, ErrorCode

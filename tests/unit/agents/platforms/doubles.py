@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
-from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.network.download import Fetched
+from agents.network.transfer import FetchLimits, OnBytes
 from schemas.video import Cookie, EngineVersions, MediaSource
 
 VERSIONS = EngineVersions(yt_dlp="1", curl_cffi="2")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agents.engine.interface import EngineFailure
-from agents.network.download import FetchLimits
+from agents.network.transfer import FetchLimits
 from agents.platforms.configured import ConfiguredPlatform
 from agents.platforms.interface import DEFAULT_LIMITS, Platform, ShortLink
 from agents.platforms.urls import parse_link

@@ -6,7 +6,8 @@ import pytest
 
 from agents.engine.extractors import load_extractor
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
-from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.network.download import Fetched
+from agents.network.transfer import FetchLimits, OnBytes
 from agents.platforms.interface import DEFAULT_LIMITS, Platform, ShortLink
 from agents.platforms.tiktok.handler import EXTRACTOR, MEDIA_HOSTS, TikTok
 from agents.platforms.tiktok.listings import EXTRACTORS
