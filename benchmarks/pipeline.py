@@ -79,8 +79,14 @@ class System:
     target: str
     log: Path
 
-    async def drive(self, rate: float, count: int) -> Figures:
+    async def drive(self, rate: float, count: int, sampled: float | None = None) -> Figures:
         """Offer requests at a rate, 0 for all at once.
+
+        Args:
+            rate: requests per second.
+            count: number of requests.
+            sampled: share of the requests whose ``traceparent`` has the sampled flag; None sends
+                no ``traceparent``.
 
         Raises:
             RuntimeError: the driver failed, for example because results are missing.
@@ -91,6 +97,7 @@ class System:
         driver = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.peers.driver", self.bootstrap),
             *(self.source, self.target, run_id, ",".join(VIDEOS), str(rate), str(count)),
+            *(() if sampled is None else (str(sampled),)),
             stdout=asyncio.subprocess.PIPE,
         )
         output, _ = await driver.communicate()

@@ -88,6 +88,9 @@ def otlp_receiver(
     statuses = iter(first)
 
     class Handler(BaseHTTPRequestHandler):
+        # Keeps connections open, as collectors do.
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             answer = next(statuses, status)
@@ -95,13 +98,15 @@ def otlp_receiver(
             if answer == 200:
                 receiver.take(DECOMPRESS[self.headers["content-encoding"] or ""](body))
             self.send_response(answer)
+            content = ExportTraceServiceResponse().SerializeToString()
             for name, value in {
                 "content-type": "application/x-protobuf",
+                "content-length": str(len(content)),
                 **(headers or {}),
             }.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(ExportTraceServiceResponse().SerializeToString())
+            self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

@@ -23,8 +23,12 @@ def run(
     videos: list[str],
     rate: float,
     count: int,
+    sampled: float | None,
 ) -> None:
-    """Offer ``count`` requests for the videos in turn, at a rate, 0 for all at once."""
+    """Offer ``count`` requests for the videos in turn, at a rate, 0 for all at once.
+
+    With a share ``sampled`` each has a ``traceparent``, whose sampled flag that share has set.
+    """
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": "driver", "fetch.wait.max.ms": 10}
     )
@@ -36,6 +40,7 @@ def run(
     consumer.assign(assignment)
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "acks": "all"})
     sent, done = array("d", bytes(8 * count)), array("d", bytes(8 * count))
+    trace_ids = time.time_ns() << 32
     started, offered, completed = time.perf_counter(), 0, 0
     while completed < count:
         now = time.perf_counter()
@@ -49,8 +54,9 @@ def run(
                 "url": f"https://www.tiktok.com/@u/video/{video}",
                 "action": "info",
             }
+            headers = [] if sampled is None else [_traceparent(trace_ids, offered, sampled)]
             sent[offered] = time.perf_counter()
-            producer.produce(source, orjson.dumps(body), video)
+            producer.produce(source, orjson.dumps(body), video, headers=headers)
             offered += 1
             if offered % 100 == 0:
                 producer.poll(0)
@@ -77,6 +83,20 @@ def run(
     print(orjson.dumps(figures).decode(), flush=True)
 
 
+def _traceparent(trace_ids: int, number: int, sampled: float) -> tuple[str, bytes]:
+    is_sampled = int((number + 1) * sampled) > int(number * sampled)
+    return (
+        "traceparent",
+        f"00-{trace_ids + number:032x}-{number + 1:016x}-{is_sampled:02x}".encode(),
+    )
+
+
 if __name__ == "__main__":
-    *names, videos, rate, count = sys.argv[1:]
-    run(*names, videos=videos.split(","), rate=float(rate), count=int(count))
+    bootstrap, source, target, run_id, videos, rate, count, *sampled = sys.argv[1:]
+    run(
+        *(bootstrap, source, target, run_id),
+        videos=videos.split(","),
+        rate=float(rate),
+        count=int(count),
+        sampled=float(sampled[0]) if sampled else None,
+    )

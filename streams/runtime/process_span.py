@@ -7,7 +7,7 @@ from streams.runtime.chaining import UNWRITTEN
 from streams.topics import CLIENT_TOPICS
 from streams.tracing.context import TraceContext, parse_origin
 from streams.tracing.scope import REQUEST_TRACE, Scope, open_scope
-from streams.tracing.spans import Span, messaging_attributes, now
+from streams.tracing.spans import OFFSET, Attributes, Messaging, Span, now
 
 
 def begin(record: Incoming, step: str, due: float | None) -> Scope:
@@ -44,9 +44,7 @@ def end(scope: Scope, record: Incoming, topic: str, group: str, started: int) ->
     """
     if scope.recorder is None:
         return
-    offset = None if record.offset == UNWRITTEN else record.offset
-    attributes = messaging_attributes("process", topic, record.partition, offset)
-    attributes["messaging.consumer.group.name"] = group
+    attributes: Attributes = {} if record.offset == UNWRITTEN else {OFFSET: record.offset}
     if scope.request_id:
         attributes["clipmill.request_id"] = scope.request_id
     scope.recorder.record(
@@ -57,6 +55,7 @@ def end(scope: Scope, record: Incoming, topic: str, group: str, started: int) ->
             parent_id=scope.parent_id,
             start=started,
             end=now(),
+            messaging=Messaging("process", topic, record.partition, group),
             attributes=attributes,
             links=_links(scope.link),
             events=scope.events,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from streams.tracing.context import KNOWN_FLAGS, TraceContext
-from streams.tracing.spans import Attributes, Kind, Span, SpanEvent
+from streams.tracing.spans import Attributes, Kind, Messaging, Span, SpanEvent
 
 # A tag is the number of a field and its wire type: number << 3 | type.
 VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
@@ -27,12 +27,6 @@ KINDS: dict[Kind, int] = {"internal": 1, "client": 3, "producer": 4, "consumer":
 
 CONSTANT_ATTRIBUTES = frozenset(
     {
-        "messaging.system",
-        "messaging.operation.name",
-        "messaging.operation.type",
-        "messaging.destination.name",
-        "messaging.destination.partition.id",
-        "messaging.consumer.group.name",
         "clipmill.platform",
         "clipmill.operation",
         "clipmill.egress",
@@ -114,6 +108,8 @@ def encode_span(span: Span) -> bytes:
         _times(span.start, span.end),
         *_attributes(_ATTRIBUTE, attributes),
     ]
+    if span.messaging is not None:
+        parts.append(_messaging(span.messaging))
     if parent_id:
         parts.append(_PARENT_ID + bytes.fromhex(parent_id))
     if context.state:
@@ -186,6 +182,20 @@ def _attribute(tag: bytes, key: str, value: str | int) -> bytes:
 
 
 _constant_attribute = lru_cache(maxsize=1024)(_attribute)
+
+
+@lru_cache(maxsize=1024)
+def _messaging(messaging: Messaging) -> bytes:
+    attributes: Attributes = {
+        "messaging.system": "kafka",
+        "messaging.operation.name": messaging.operation,
+        "messaging.operation.type": messaging.operation,
+        "messaging.destination.name": messaging.destination,
+        "messaging.destination.partition.id": str(messaging.partition),
+    }
+    if messaging.group:
+        attributes["messaging.consumer.group.name"] = messaging.group
+    return b"".join(_attributes(_ATTRIBUTE, attributes))
 
 
 @lru_cache(maxsize=128)

@@ -1,7 +1,7 @@
 """Spans as data, and the recorder interface. A redelivered record has spans with equal ids."""
 
 import time
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -10,6 +10,25 @@ from streams.tracing.context import TraceContext
 Kind = Literal["internal", "producer", "consumer", "client"]
 
 Attributes = dict[str, str | int]
+
+OFFSET = "messaging.kafka.offset"
+"""Attribute of a record on Kafka; one that a chained stage processed unwritten has none."""
+
+
+class Messaging(NamedTuple):
+    """Attributes by https://opentelemetry.io/docs/specs/semconv/messaging/kafka/, without offset.
+
+    They have few different values, so the encoder caches their bytes.
+
+    Attributes:
+        destination: Kafka name of the topic.
+        group: consumer group, "" for a producer.
+    """
+
+    operation: Literal["send", "process"]
+    destination: str
+    partition: int
+    group: str = ""
 
 
 class SpanEvent(msgspec.Struct, frozen=True):
@@ -28,6 +47,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
         parent_id: parent in the same trace; "" for the first span of a trace.
         start: epoch nanoseconds; 0 for a producer span until its record is acknowledged.
         end: epoch nanoseconds.
+        messaging: of a producer or consumer span.
         links: positions in other traces.
         error: clipmill error code, "" without an error.
     """
@@ -38,6 +58,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: str
     start: int = 0
     end: int = 0
+    messaging: Messaging | None = None
     attributes: Attributes = {}
     links: tuple[TraceContext, ...] = ()
     events: tuple[SpanEvent, ...] = ()
@@ -84,7 +105,8 @@ def after_ack(span: Span, destination: str, partition: int, offset: int, start: 
         name=f"send {destination}",
         start=start,
         end=now(),
-        attributes=messaging_attributes("send", destination, partition, offset),
+        messaging=Messaging("send", destination, partition),
+        attributes={OFFSET: offset},
     )
 
 
@@ -98,24 +120,5 @@ def handed_over(span: Span, destination: str, partition: int, at: int) -> Span:
         name=f"send {destination}",
         start=at,
         end=at,
-        attributes=messaging_attributes("send", destination, partition, None),
+        messaging=Messaging("send", destination, partition),
     )
-
-
-def messaging_attributes(
-    operation: Literal["send", "process"], destination: str, partition: int, offset: int | None
-) -> Attributes:
-    """Return attributes by https://opentelemetry.io/docs/specs/semconv/messaging/kafka/.
-
-    A record that a chained stage processed has no offset.
-    """
-    attributes: Attributes = {
-        "messaging.system": "kafka",
-        "messaging.operation.name": operation,
-        "messaging.operation.type": operation,
-        "messaging.destination.name": destination,
-        "messaging.destination.partition.id": str(partition),
-    }
-    if offset is not None:
-        attributes["messaging.kafka.offset"] = offset
-    return attributes
