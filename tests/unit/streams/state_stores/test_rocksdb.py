@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,10 +14,15 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from rocksdict import WriteBatch
 
 from streams.state_stores import Checkpoint, RowFields, rocksdb, rocksdb_files
 from streams.state_stores.rocksdb import CHECKPOINT_AGE_SECONDS_MAX, RocksDbStore
-from streams.state_stores.rocksdb_files import StateDirectoryLockedError, StateStoreError
+from streams.state_stores.rocksdb_files import (
+    RocksDbFiles,
+    StateDirectoryLockedError,
+    StateStoreError,
+)
 from tests.state_stores import IndexedInMemoryStore
 
 _EXPIRY = Struct(">d")
@@ -585,3 +591,20 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+
+
+def test_blocks_of_deleted_files_leave_the_block_cache(path: Path) -> None:
+    database = RocksDbFiles(path, b"1")
+    database.open()
+    with closing(database):
+        before = rocksdb_files.block_cache().get_usage()
+        rows, value = range(2_000), b"x" * 1_000
+        for _ in range(10):
+            batch = WriteBatch(raw_mode=True)
+            for number in rows:
+                batch.put(b"%06d" % number, random.randbytes(500) + value)
+            database.write(batch)
+            database.flush(wait=True)
+            assert sum(1 for _ in database.scan(b"", b"0")) == len(rows)
+        written = 10 * len(rows) * (500 + len(value))
+        assert rocksdb_files.block_cache().get_usage() - before < written / 2
