@@ -13,6 +13,7 @@ NAMES = (
     "streams",
     "caches",
     "tables",
+    "recovery",
     "history",
     "console",
     "idle",

@@ -45,14 +45,17 @@ def request_key(number: int) -> bytes:
     return b"%016x" % (number * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF)
 
 
-def row(number: int) -> bytes:
+def row(number: int, expires_at: float | None = None) -> bytes:
+    """Return the row of a decided request; by default the rows expire at 500 a second."""
     snapshot = RequestSnapshot(
         url=f"https://www.tiktok.com/@someone/video/{7_000_000_000_000_000_000 + number}",
         received_at=datetime.fromtimestamp(NOW, UTC),
         trace_id=f"{random.getrandbits(128):032x}",
     )
     record_id = f"audit/{number % PARTITIONS}/{number}"
-    return encode(Decided(record_id=record_id, expires_at=NOW + number // 500, job=snapshot))
+    if expires_at is None:
+        expires_at = NOW + number // 500
+    return encode(Decided(record_id=record_id, expires_at=expires_at, job=snapshot))
 
 
 def measure_rocksdb(directory: Path) -> None:

@@ -67,8 +67,8 @@ class Process:
         self.pid = self._child.pid
         self.ready: dict[str, Any] = {}
 
-    async def wait_ready(self) -> Self:
-        async with asyncio.timeout(START_SECONDS):
+    async def wait_ready(self, seconds: float = START_SECONDS) -> Self:
+        async with asyncio.timeout(seconds):
             assert self._child.stdout is not None
             line = await asyncio.to_thread(self._child.stdout.readline)
         if not line:
