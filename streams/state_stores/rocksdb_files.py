@@ -107,6 +107,14 @@ class RocksDbFiles:
                     f"{self._path} is open in another process: give each worker its own data_dir"
                 ) from error
             raise
+        try:
+            self._prepare()
+        except BaseException:
+            # Otherwise the error's traceback keeps the database open, and its directory locked.
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
         options = WriteOptions()
         options.disable_wal = True  # type: ignore[assignment, method-assign]
         self._db.set_write_options(options)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from rocksdict import WriteBatch
+from rocksdict import Rdict, WriteBatch
 
 from streams.state_stores import Checkpoint, RowFields, rocksdb, rocksdb_files
 from streams.state_stores.rocksdb import CHECKPOINT_AGE_SECONDS_MAX, RocksDbStore
@@ -446,6 +446,28 @@ def test_full_disk_is_an_error_that_keeps_the_rows(
             RocksDbStore(path, INDEX).open()
     with opened(path, clock) as store:
         assert rows_of(store) == {b"a": row(5.0)}
+
+
+def test_store_that_failed_to_open_leaves_its_directory_unlocked(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_options: dict[str, str]) -> None:
+        raise Exception("IO error: No space left on device: While appending")  # noqa: TRY002
+
+    def opened_on_a_full_disk(directory: str, options: Any) -> SimpleNamespace:
+        database = Rdict(directory, options)
+        return SimpleNamespace(
+            set_write_options=database.set_write_options, set_options=fail, close=database.close
+        )
+
+    store = RocksDbStore(path, INDEX, clock=clock)
+    with monkeypatch.context() as full:
+        full.setattr(rocksdb_files, "Rdict", opened_on_a_full_disk)
+        with pytest.raises(StateStoreError, match="free space on the disk of data_dir") as kept:
+            store.open()
+    with opened(path, clock) as again:
+        assert rows_of(again) == {}
+    assert kept.value.__cause__ is not None
 
 
 def test_closing_twice_is_harmless(path: Path, clock: Clock) -> None:
