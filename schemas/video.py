@@ -104,8 +104,8 @@ class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
         redirected_to: id of the post to which the platform redirects from this one.
         missing_pictures: positions of a photo post's pictures, from 1, for which the page has no
             address.
-        subtitles: those that the page offers, without translations by machines; only listed when
-            the page was read for a request with the option ``subtitles``.
+        subtitles: tracks offered by the page, without machine translations; only listed when the
+            page was read for a request with the option ``subtitles``.
     """
 
     platform: str

@@ -98,7 +98,7 @@ class SourceDownloader:
     async def download_track(
         self, part: DownloadPart, task: DownloadTask, workspace: Workspace
     ) -> FetchedTrack:
-        """Download the segments of a track, or those that an earlier attempt did not finish.
+        """Download the segments of a track, except segments finished by an earlier attempt.
 
         Raises:
             ClipmillError: see `TrackFetcher.fetch`; the gate or the storage failed.

@@ -62,7 +62,7 @@ REASON_CHARACTERS = 300
 
 
 class ProvidedSubtitles(msgspec.Struct, frozen=True, kw_only=True):
-    """Subtitles by file id, and those that could not be provided."""
+    """Stored subtitles by file id, and the missing ones."""
 
     files: dict[str, StoredFile]
     missing: tuple[MissingSubtitles, ...]

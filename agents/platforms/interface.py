@@ -95,8 +95,8 @@ class Platform(Protocol):
             engine: runs the extractor.
             egress: name of the egress of the page's requests.
             deadline_seconds: wall time for the whole call.
-            account: account whose session is used. Its cookies must not be in the extraction,
-                which is published, except those that media hosts require. Cookies that the page
+            account: account whose session is used. Of its cookies the extraction, which is
+                published, may contain only the ones that media hosts require. Cookies that the page
                 sets are returned to the session by the engine that is passed in.
 
         Raises:

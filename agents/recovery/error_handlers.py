@@ -60,7 +60,7 @@ class ErrorHandlers:
 
     @classmethod
     def load(cls) -> "ErrorHandlers":
-        """Return every installed handler; `broken` names those that failed to load."""
+        """Return every installed handler; `broken` names the handlers that failed to load."""
         return cls.from_entry_points(entry_points(group=GROUP))
 
     @classmethod

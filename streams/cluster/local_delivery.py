@@ -2,8 +2,8 @@
 
 The acknowledgement of a record has its offset. When that is the next one of a partition that a
 consumer of this process has assigned, the record is buffered there as if it had been fetched, and
-the position moves behind it. All others are fetched, so nothing is skipped: those of other
-processes, and those that are acknowledged out of order.
+the position moves behind it. Records of other processes, and records that are acknowledged out of
+order, are fetched, so nothing is skipped.
 
 While a consumer gets all records this way, its fetches would only return records that it has
 consumed; they are delayed by up to `FETCH_SECONDS`.

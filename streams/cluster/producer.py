@@ -58,8 +58,8 @@ class RecordRefusedError(OperatorError):
     """The cluster will never accept this record.
 
     Attributes:
-        acknowledged: metadata of the other records of the same publish, None for those that were
-            not acknowledged.
+        acknowledged: metadata of the other records of the same publish, None for a record without
+            acknowledgement.
     """
 
     acknowledged: Sequence[RecordMetadata | None] = ()

@@ -223,7 +223,7 @@ class DirectConsumer(Consumer):
     # Flow control
 
     def pause_partitions(self, tps: Iterable[Any]) -> None:
-        """Pause partitions, including those that a full buffer has paused already."""
+        """Pause partitions; free space in a full buffer no longer resumes one of them."""
         paused = set(tps)
         self._buffered_partitions -= paused
         super().pause_partitions(paused)
