@@ -1,6 +1,6 @@
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, urldefrag, urljoin, urlsplit
 
 import pytest
 
@@ -11,11 +11,12 @@ from tests.unit.streams.console.consoles import CHANGES, HOSTILE, running_consol
 
 
 class Links(HTMLParser):
-    """The targets of a page, and the text that people read."""
+    """The targets and anchors of a page, and the text that people read."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.targets: list[str] = []
+        self.anchors: set[str | None] = set()
         self.scripts: list[str | None] = []
         self.text = ""
         self.feed(page)
@@ -24,6 +25,7 @@ class Links(HTMLParser):
         if tag == "script":
             self.scripts.append(dict(attrs).get("src"))
         self.targets += [value or "" for name, value in attrs if name in ("href", "src")]
+        self.anchors.update(value for name, value in attrs if name == "id")
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -56,23 +58,30 @@ async def test_text_of_clients_is_shown_as_text(tmp_path: Path, path: str) -> No
 
 
 async def test_every_link_of_every_page_is_relative_and_leads_to_a_page(tmp_path: Path) -> None:
-    seen: set[str] = set()
+    unread, found = ["/"], {"/"}
+    anchors: dict[str, set[str | None]] = {}
+    linked_anchors: set[tuple[str, str]] = set()
     async with running_console(tmp_path, *CHANGES) as client:
-        unread = ["/"]
         while unread:
             path = unread.pop()
             response = await client.get(path)
             assert response.status == 200, path
-            seen.add(path)
             if response.content_type != "text/html":
                 continue
-            for target in Links(await response.text()).targets:
+            page = Links(await response.text())
+            anchors[path] = page.anchors
+            for target in page.targets:
                 parts = urlsplit(target)
                 assert (parts.scheme, parts.netloc, target[:1] == "/") == ("", "", False), target
-                linked = urljoin(path, target)
-                if linked not in seen:
+                linked, anchor = urldefrag(urljoin(path, target))
+                if anchor:
+                    linked_anchors.add((linked, anchor))
+                if linked not in found:
+                    found.add(linked)
                     unread.append(linked)
-    assert {"/", "/static/console.css", "/static/icon.svg", "/request?id=done"} <= seen
+    assert {"/", "/static/console.css", "/static/icon.svg", "/request?id=done"} <= found
+    assert [each for each in linked_anchors if each[1] not in anchors[each[0]]] == []
+    assert len(linked_anchors) > 30
 
 
 async def test_page_without_requests_says_so(tmp_path: Path) -> None:
