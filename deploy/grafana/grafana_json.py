@@ -1,10 +1,8 @@
 """Boards in Grafana's format, panels in lines of 24 columns."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-from prometheus_client import CollectorRegistry
 
 from deploy.grafana.model import Board, Panel, Query, Row, Variable
 from deploy.grafana.panel_options import OPTIONS
@@ -58,6 +56,7 @@ ANNOTATIONS = {
 
 def as_json(board: Board) -> dict[str, Any]:
     """Return a board as Grafana imports it."""
+    help_texts = {family.name: family.documentation for family in REGISTRY.collect()}
     return {
         "uid": f"clipmill-{board.name}",
         "title": f"clipmill / {board.title}",
@@ -78,7 +77,7 @@ def as_json(board: Board) -> dict[str, Any]:
                 *(_place(name, *each) for name, each in PLACES.items()),
             ]
         },
-        "panels": list(_panels(board.rows)),
+        "panels": list(_panels(board.rows, help_texts)),
     }
 
 
@@ -155,7 +154,7 @@ def _variable(variable: Variable) -> dict[str, Any]:
     }
 
 
-def _panels(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _panels(rows: Sequence[Row], help_texts: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     number = top = 0
     for row in rows:
         number += 1
@@ -171,17 +170,19 @@ def _panels(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
                 left, top, height = 0, top + height, 0
             number += 1
             place = {"x": left, "y": top, "w": panel.width, "h": panel.height}
-            yield _panel(number, panel, place)
+            yield _panel(number, panel, place, help_texts)
             left, height = left + panel.width, max(height, panel.height)
         top += height
 
 
-def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
+def _panel(
+    number: int, panel: Panel, place: dict[str, int], help_texts: Mapping[str, str]
+) -> dict[str, Any]:
     found: dict[str, Any] = {
         "id": number,
         "type": panel.kind,
         "title": panel.title,
-        "description": panel.description or help_text(panel.queries[0].expr),
+        "description": panel.description or help_text(panel.queries[0].expr, help_texts),
         "datasource": DATASOURCE,
         "gridPos": place,
         "targets": [_target(at, query, panel.kind) for at, query in enumerate(panel.queries)],
@@ -196,13 +197,12 @@ def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
     return found
 
 
-def help_text(expr: str, registry: CollectorRegistry = REGISTRY) -> str:
-    """Return what the first metric of a query says of itself."""
-    texts = {family.name: family.documentation for family in registry.collect()}
+def help_text(expr: str, help_texts: Mapping[str, str]) -> str:
+    """Return the help text of the first metric of a query."""
     for name in re.findall(r"(?:clipmill|process|python)_[a-z_]+", expr):
         for found in (name, re.sub(r"_(total|bucket|sum|count)$", "", name)):
-            if found in texts:
-                return texts[found]
+            if found in help_texts:
+                return help_texts[found]
     return ""
 
 
