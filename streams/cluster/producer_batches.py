@@ -25,8 +25,11 @@ from streams.observability.metrics import (
 )
 from streams.records import Header
 
-PENDING_BATCHES = 8
-"""Unsent batches of a partition; beyond them, `AIOKafkaProducer.send` waits for room."""
+PENDING_BATCHES = 64
+"""Unsent batches of a partition; beyond them, `AIOKafkaProducer.send` waits for room. With 8 they
+were full whenever all requests came at once, and 87 % of the records of ``audit`` took that slow
+path: 0.95 ms CPU a request, with 64 0.91 (medians of six pairs in one worker). The records in
+flight, which each stage bounds, are the true limit."""
 
 RECORD_BYTES_MAX = 65_536
 """Bytes of key and value; larger records are left to `AIOKafkaProducer.send`, which checks them."""
