@@ -23,7 +23,7 @@ from schemas.job import Job
 __all__ = [
     "GROUP",
     "HOOKS",
-    "Outcome",
+    "AttemptOutcome",
     "Plugin",
     "PluginRequest",
     "Plugins",
@@ -53,11 +53,11 @@ CAUGHT_ERRORS = (Exception, asyncio.CancelledError, SystemExit)
 """Errors of hooks that are caught: a hook can neither fail nor cancel a request, nor end the
 process."""
 
-Outcome = str
+AttemptOutcome = str
 """``ok``, ``cancelled``, or one of `schemas.errors.ErrorCode`: bounded, so usable as a label."""
 
-OK: Outcome = "ok"
-CANCELLED: Outcome = "cancelled"
+OK: AttemptOutcome = "ok"
+CANCELLED: AttemptOutcome = "cancelled"
 
 Trouble = Literal["error", "slow", "off"]
 """A hook raised, was slow, or the plug-in was switched off."""
@@ -260,7 +260,7 @@ def _without_query(subject: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def outcome_of(error: BaseException) -> Outcome:
+def outcome_of(error: BaseException) -> AttemptOutcome:
     """Return the outcome of a failed request; an unexpected error is ``internal.bug``."""
     if isinstance(error, ClipmillError):
         return error.code.value

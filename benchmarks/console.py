@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.children.stopwatch import cpu_seconds
 from benchmarks.measuring import load_average
-from streams.history.changes import Event, HistoryFile, RequestChange
+from streams.history.changes import HistoryFile, RequestChange, RequestEvent
 from streams.history.statements import FoldedRecord
 from streams.history.store import FILE_NAME, HistoryStore
 
@@ -73,7 +73,7 @@ def change(number: int, transition: str, state: str, at: float) -> RequestChange
         title="a clip of a length that titles usually have #fyp #clipmill",
         error="content.private" if state == "failed" else None,
         files=(FILE,) if state == "completed" else (),
-        event=Event(at=at, step="extraction", transition=transition),
+        event=RequestEvent(at=at, step="extraction", transition=transition),
     )
 
 

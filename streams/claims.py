@@ -15,7 +15,7 @@ from streams.topics import Topic
 PRIORITY = "clipmill_priority"
 """Header with the request's priority, 0 to 9."""
 
-Path = tuple[Topic, ...]
+TopicPath = tuple[Topic, ...]
 """Input topics of downstream stages, whose back-pressure applies."""
 
 
@@ -30,7 +30,7 @@ class Claim(msgspec.Struct, frozen=True):
     """
 
     rank: int
-    path: Path = ()
+    path: TopicPath = ()
     cost: int = 1
     request: str | None = None
 
@@ -39,7 +39,7 @@ def priority_header(priority: int) -> Header:
     return (PRIORITY, str(priority).encode())
 
 
-def claim_of(record: Incoming, path: Path = ()) -> Claim:
+def claim_of(record: Incoming, path: TopicPath = ()) -> Claim:
     """Return the claim of a record by its headers; the default priority without any."""
     request = record.header("ce_correlationid") or None
     return Claim(rank_by_headers(record), path, request=request)

@@ -26,6 +26,7 @@ from streams.claims import Claim, claim_of
 from streams.cluster.shared_state import SharedState
 from streams.errors import OperatorError
 from streams.intake import Intake
+from streams.observability.health import HealthCheck
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
 from streams.state_stores import RowFields
@@ -91,9 +92,6 @@ BugHandler = Callable[[Incoming, Exception], Sequence[Effect]]
 PeriodicTask = Callable[[], Iterable[Sequence[Effect]]]
 """A housekeeping function without I/O: iterates over what is to be written, in slices of a few
 milliseconds. The event loop does other work between slices, also after an empty one."""
-
-HealthCheck = Callable[[], str | None]
-"""Returns the problem, None when healthy."""
 
 
 class Table(Protocol):

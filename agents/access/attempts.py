@@ -20,7 +20,7 @@ from streams.records import Outgoing
 from streams.topics import ATTEMPTS
 from streams.tracing.context import span_digest
 from streams.tracing.scope import SCOPE, failure_event
-from streams.tracing.spans import Attributes, Span, SpanEvent
+from streams.tracing.spans import Span, SpanAttributes, SpanEvent
 from streams.tracing.spans import now as epoch_nanoseconds
 
 CANCELLED = "cancelled"
@@ -147,7 +147,7 @@ def attempt_span(endpoint: Endpoint, egress_host: str) -> Iterator[None]:
         events.append(failure_event(error, reason))
         raise
     finally:
-        proxy: Attributes = {"clipmill.egress.host": egress_host} if egress_host else {}
+        proxy: SpanAttributes = {"clipmill.egress.host": egress_host} if egress_host else {}
         scope.recorder.record(
             Span(
                 name=f"{endpoint.operation} {endpoint.platform}",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from agents.plugins import Outcome, PluginRequest, outcome_of
+from agents.plugins import AttemptOutcome, PluginRequest, outcome_of
 from streams.observability.metrics import (
     REQUEST_QUANTILE,
     REQUEST_SECONDS,
@@ -46,7 +46,7 @@ class CompletedAttempt:
 
     at: float
     seconds: float
-    outcome: Outcome
+    outcome: AttemptOutcome
     request: PluginRequest
 
 
@@ -84,7 +84,7 @@ class PerformanceMonitor:
         """Return a quantile of the duration over the window, in seconds; 0 without attempts."""
         return quantile([attempt.seconds for attempt in self._recent(series)], level)
 
-    def _record_end(self, request: PluginRequest, outcome: Outcome, seconds: float) -> None:
+    def _record_end(self, request: PluginRequest, outcome: AttemptOutcome, seconds: float) -> None:
         REQUESTS_IN_FLIGHT.labels(request.platform, request.operation).dec()
         observe(REQUEST_SECONDS.labels(request.platform, request.operation, outcome), seconds)
         now = self._clock()

@@ -32,7 +32,7 @@ OLD_FILE_SECONDS = 30 * 86_400.0
 REFUSED = frozenset({ErrorCode.CONTENT_LOGIN_REQUIRED, ErrorCode.CONTENT_AGE_RESTRICTED})
 """Answers to a client that is not logged in."""
 
-State = Literal["trusted", "doubtful", "resting", "refused", "expired"]
+AccountStanding = Literal["trusted", "doubtful", "resting", "refused", "expired"]
 """``trusted`` and ``doubtful`` accounts are usable."""
 
 
@@ -76,7 +76,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
 
 
-def state_of(candidate: Candidate, now: float) -> State:
+def state_of(candidate: Candidate, now: float) -> AccountStanding:
     health = candidate.health
     if candidate.expires_at is not None and candidate.expires_at <= now:
         return "expired"

@@ -27,11 +27,11 @@ SOURCE_BYTES = 1_700
 """Memory of each chosen file when its page is not cached any more."""
 
 Files = tuple[SelectedSource, ...]
-Key = tuple[str, bytes, Options, frozenset[str], frozenset[str]]
+ChoiceKey = tuple[str, bytes, Options, frozenset[str], frozenset[str]]
 """Video, page digest, options, avoided formats, formats found to be silent."""
 
 
-def size_of(_key: Key, files: Files) -> int:
+def size_of(_key: ChoiceKey, files: Files) -> int:
     """Estimate the memory of an entry."""
     return CHOICE_BYTES + SOURCE_BYTES * len(files)
 
@@ -43,7 +43,7 @@ class FormatChoices:
         store: constructed with `size_of`.
     """
 
-    def __init__(self, store: BoundedCache[Key, Files] | None = None) -> None:
+    def __init__(self, store: BoundedCache[ChoiceKey, Files] | None = None) -> None:
         self._store = BoundedCache(NAME, TTL_SECONDS, size_of=size_of) if store is None else store
 
     def choose(

@@ -38,7 +38,7 @@ DATES_NAME: Final = "upload_date"
 DATES_TTL_SECONDS = 86_400.0
 """Default TTL. A date never changes; the TTL only removes posts that are not requested any more."""
 
-Key = tuple[str, bytes]
+MetadataKey = tuple[str, bytes]
 """Canonical URL of the page, and digest of the extraction."""
 
 Described = TypeVar("Described", VideoInfo, ListedPost)
@@ -61,7 +61,7 @@ class PageMetadata:
     subtitles: tuple[SubtitleSource, ...] | None = None
 
 
-def size_of(_key: Key, page: PageMetadata) -> int:
+def size_of(_key: MetadataKey, page: PageMetadata) -> int:
     """Estimate the memory of a page: it is spread over hundreds of objects."""
     texts = sum(len(each.text or "") for each in page.subtitles or ())
     subtitles = SUBTITLE_BYTES * len(page.subtitles or ()) + texts
@@ -75,7 +75,7 @@ class MetadataCache:
         store: constructed with `size_of`.
     """
 
-    def __init__(self, store: BoundedCache[Key, PageMetadata] | None = None) -> None:
+    def __init__(self, store: BoundedCache[MetadataKey, PageMetadata] | None = None) -> None:
         self._store = BoundedCache(NAME, TTL_SECONDS, size_of=size_of) if store is None else store
 
     def read(self, platform: Platform, video: VideoRef, extraction: Extraction) -> PageMetadata:

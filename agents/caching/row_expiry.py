@@ -30,7 +30,7 @@ def expiry_of(row: bytes) -> float:
         return 0.0
 
 
-Slices = Callable[[int], Iterable[Sequence[tuple[str, bytes]]]]
+ReadSlices = Callable[[int], Iterable[Sequence[tuple[str, bytes]]]]
 """Reads all rows of a table as they are then, in slices of that many rows."""
 
 SLICE_ROWS = 2_000
@@ -54,7 +54,7 @@ class ExpiryIndex(Protocol):
         """Yield the keys of the rows that expire first and have so many bytes."""
 
 
-def keys_to_evict(slices: Slices, now: float, bytes_max: int) -> Iterator[list[str]]:
+def keys_to_evict(slices: ReadSlices, now: float, bytes_max: int) -> Iterator[list[str]]:
     """Yield the keys of JSON rows to delete, a list for each slice.
 
     Rows have to be deleted before the next slice is requested: they may change between slices.
@@ -86,7 +86,7 @@ def _second(expires_at: float) -> int:
 
 
 def _evict(
-    slices: Slices, now: float, expiring: Mapping[int, int], excess_bytes: int
+    slices: ReadSlices, now: float, expiring: Mapping[int, int], excess_bytes: int
 ) -> Iterator[list[str]]:
     """Yield the keys of rows that expire first and have so many bytes.
 

@@ -26,7 +26,7 @@ from streams.observability.metrics import EGRESS_BYTES
 
 T = TypeVar("T")
 
-Call = Callable[[str, FetchLimits, OnBytes], Awaitable[T]]
+DownloadCall = Callable[[str, FetchLimits, OnBytes], Awaitable[T]]
 """Downloads over the egress of that name."""
 
 
@@ -164,7 +164,7 @@ class SourceDownloader:
         if progress is not None:
             self._context.publish_best_effort(report_progress(progress, job, "download"))
 
-    async def _attempt(self, part: DownloadPart, task: DownloadTask, call: Call[T]) -> T:
+    async def _attempt(self, part: DownloadPart, task: DownloadTask, call: DownloadCall[T]) -> T:
         event = task.event
         return await self._gate.run(
             event.job,
@@ -177,7 +177,7 @@ class SourceDownloader:
         )
 
     async def _attempt_via(
-        self, egress: str, part: DownloadPart, task: DownloadTask, call: Call[T]
+        self, egress: str, part: DownloadPart, task: DownloadTask, call: DownloadCall[T]
     ) -> T:
         limits = task.limits if part.is_primary else task.part_limits
         name, bytes_before = part.file.format_id, part.bytes_before

@@ -89,7 +89,7 @@ class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 ToProcess = Setup | Assignment | Ping
 FromProcess = ProcessReady | Pong | JobFinished | JobFailed
-Message = TypeVar("Message", bound=ToProcess | FromProcess)
+ProcessMessage = TypeVar("ProcessMessage", bound=ToProcess | FromProcess)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)
@@ -145,7 +145,7 @@ def _checked_length(header: bytes) -> int:
     return length
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Message], body: bytes) -> Message:
+def _decode(decoder: msgspec.msgpack.Decoder[ProcessMessage], body: bytes) -> ProcessMessage:
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -40,6 +40,7 @@ from msgspec.structs import replace
 from agents.formats.selection_errors import PICTURES_ONLY, no_format, too_large
 from agents.formats.sound_selection import (
     CONTAINERS,
+    Formats,
     choose_joined_sound,
     choose_sound,
     is_sound,
@@ -56,8 +57,6 @@ TIER_SHARE_MIN = 0.95
 """Share of the tier from which a side counts as the tier: encoders crop to whole blocks."""
 
 _HOST_NUMBER = re.compile(r"-[0-9]+$")
-
-Formats = Sequence[VideoFormat]
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,10 +11,10 @@ MAX_OFFERED = 30
 NO_FORMATS, PICTURES_ONLY = "no_formats", "pictures_only"
 """Values of ``details["failure"]``. The second: a video was requested of a post of pictures."""
 
-Formats = Sequence[VideoFormat]
 
-
-def no_format(reason: str, formats: Formats, *, failure: str = NO_FORMATS) -> ClipmillError:
+def no_format(
+    reason: str, formats: Sequence[VideoFormat], *, failure: str = NO_FORMATS
+) -> ClipmillError:
     """Return the error for a post without a selectable file."""
     message = f"No format of this post can be selected: {reason}. Available: {_list(formats)}."
     return ClipmillError(
@@ -26,7 +26,7 @@ def no_format(reason: str, formats: Formats, *, failure: str = NO_FORMATS) -> Cl
     )
 
 
-def too_large(limit: int, smallest: int, formats: Formats) -> ClipmillError:
+def too_large(limit: int, smallest: int, formats: Sequence[VideoFormat]) -> ClipmillError:
     """Return the error for a post whose smallest choice exceeds the limit (bytes)."""
     reason = f"the smallest file has {smallest} bytes, but max_bytes is {limit}"
     message = f"No format of this post can be selected: {reason}. Available: {_list(formats)}."
@@ -39,7 +39,7 @@ def too_large(limit: int, smallest: int, formats: Formats) -> ClipmillError:
     )
 
 
-def _list(formats: Formats) -> str:
+def _list(formats: Sequence[VideoFormat]) -> str:
     shown = [_describe(each) for each in formats[:MAX_OFFERED]]
     more = [f"{len(formats) - MAX_OFFERED} more"] if len(formats) > MAX_OFFERED else []
     return ", ".join(shown + more) or "nothing"

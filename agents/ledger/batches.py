@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from agents.caching.row_expiry import Slices, keys_to_evict
+from agents.caching.row_expiry import ReadSlices, keys_to_evict
 from agents.ledger.batch_state import (
     Batch,
     batch_of_job,
@@ -101,7 +101,7 @@ class Batches:
             )
             return record.with_spans(span)
 
-    def sweep(self, slices: Slices) -> Iterator[list[Effect]]:
+    def sweep(self, slices: ReadSlices) -> Iterator[list[Effect]]:
         """Expire rows, and evict surplus ones, slice by slice.
 
         The row of a closed batch gets a tombstone. An open batch is closed by a record on its own

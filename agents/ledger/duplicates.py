@@ -31,7 +31,7 @@ from streams.tracing.spans import Span
 
 log = logging.getLogger(__name__)
 
-Content = Literal["same", "other"]
+ContentComparison = Literal["same", "other"]
 """Content of a request under an id in use, compared with the first request."""
 
 DropReason = Literal["copy", "late", "repeated", "unreadable_row"]
@@ -52,7 +52,7 @@ _LINES = {
 
 def repeated_content(
     state: RequestState | None, trace_id: str, requested: RequestSnapshot | None
-) -> Content | None:
+) -> ContentComparison | None:
     """Compare a request with the one known under its id; None when they are the same request.
 
     Traces made by clients may span several requests, so equal traces alone are not enough. The
@@ -112,10 +112,12 @@ class DuplicateReports:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        start_at_zero(REPEATED_REQUESTS, get_args(Content))
+        start_at_zero(REPEATED_REQUESTS, get_args(ContentComparison))
         start_at_zero(OUTCOMES_DROPPED, get_args(DropReason))
 
-    def report_duplicate(self, event: LedgerEvent, content: Content, trace_id: str) -> list[Effect]:
+    def report_duplicate(
+        self, event: LedgerEvent, content: ContentComparison, trace_id: str
+    ) -> list[Effect]:
         """Count and log a request under an id in use; return its audit record."""
         REPEATED_REQUESTS.labels(content).inc()
         by = event.record.header("ce_causationid") or event.record.record_id
@@ -159,7 +161,9 @@ def _duplicate_span(event: LedgerEvent, trace_id: str) -> tuple[Span, ...]:
     )
 
 
-def _audit_record(event: LedgerEvent, content: Content, trace_id: str, by: str) -> Outgoing:
+def _audit_record(
+    event: LedgerEvent, content: ContentComparison, trace_id: str, by: str
+) -> Outgoing:
     request_id, kind = event.entry.request_id, "request.repeated.v1"
     record = AuditRecord(
         request_id=request_id,

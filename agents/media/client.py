@@ -19,7 +19,7 @@ import msgspec
 import psutil
 
 from agents.engine.fork_client import child_environment
-from agents.media.protocol import ANSWER_BYTES_MAX, Message, Ready, Unreadable, unpack
+from agents.media.protocol import ANSWER_BYTES_MAX, MediaMessage, Ready, Unreadable, unpack
 
 START_SECONDS = 20.0
 """Start timeout: the libraries load in 0.2 s, later on a machine without an idle core."""
@@ -84,7 +84,7 @@ class MediaProcess:
 
     async def run(
         self, task: bytes, sources: Sequence[Path], target: Path | None = None
-    ) -> Message:
+    ) -> MediaMessage:
         """Run a task, in FIFO order with others, and return the answer.
 
         Args:
@@ -123,7 +123,7 @@ class MediaProcess:
 
     async def _attempt(
         self, task: bytes, sources: Sequence[Path], target: Path | None
-    ) -> Message | None:
+    ) -> MediaMessage | None:
         """Return the answer, None when the process died during the task."""
         connection = await self._ready()
         cpu_seconds = self._cpu_seconds()
@@ -198,7 +198,7 @@ def _open_all(sources: Sequence[Path], target: Path | None, stack: ExitStack) ->
     return descriptors
 
 
-async def _answer(connection: socket.socket, seconds: float) -> Message:
+async def _answer(connection: socket.socket, seconds: float) -> MediaMessage:
     match await _receive(connection, seconds):
         case Ready():
             raise EOFError("it sent an unexpected message")
@@ -206,7 +206,7 @@ async def _answer(connection: socket.socket, seconds: float) -> Message:
             return answer
 
 
-async def _receive(connection: socket.socket, seconds: float) -> Message:
+async def _receive(connection: socket.socket, seconds: float) -> MediaMessage:
     async with asyncio.timeout(seconds):
         packet = await asyncio.get_running_loop().sock_recv(connection, ANSWER_BYTES_MAX)
     if not packet:

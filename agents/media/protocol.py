@@ -160,10 +160,10 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 Answer = MediaFacts | Unreadable | Unsupported
 RemuxAnswer = Remuxed | NotWritten | Unreadable | Unsupported
-Message = Answer | RemuxAnswer | Ready
+MediaMessage = Answer | RemuxAnswer | Ready
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[MediaMessage] = msgspec.msgpack.Decoder(MediaMessage)
 
 
 _plan_decoder: msgspec.msgpack.Decoder[JoinPlan | TagPlan] = msgspec.msgpack.Decoder(
@@ -185,11 +185,11 @@ def unpack_plan(encoded: bytes) -> JoinPlan | TagPlan:
     return _plan_decoder.decode(encoded)
 
 
-def pack(message: Message) -> bytes:
+def pack(message: MediaMessage) -> bytes:
     return _encoder.encode(message)
 
 
-def unpack(packet: bytes) -> Message:
+def unpack(packet: bytes) -> MediaMessage:
     """Decode a packet.
 
     Raises:

@@ -109,7 +109,7 @@ def _check_range(
     )
 
 
-Write = Callable[[bytes], Awaitable[None]]
+WriteBytes = Callable[[bytes], Awaitable[None]]
 """Receives the bytes in order."""
 
 
@@ -132,7 +132,7 @@ class ResourceFetcher(Protocol):
         self,
         source: MediaSource,
         byte_range: ByteRange | None,
-        write: Write,
+        write: WriteBytes,
         *,
         hosts: tuple[str, ...],
         limits: FetchLimits,
@@ -170,7 +170,7 @@ class ResourceDownloader:
         self,
         source: MediaSource,
         byte_range: ByteRange | None,
-        write: Write,
+        write: WriteBytes,
         *,
         hosts: tuple[str, ...],
         limits: FetchLimits,

@@ -11,7 +11,7 @@ from schemas.codec import MalformedMessageError
 from schemas.events import PendingLink, ValidatedListing
 from schemas.json_text import without_bom
 from schemas.request import Action
-from streams.claims import Claim, Path, claim_of
+from streams.claims import Claim, TopicPath, claim_of
 from streams.envelope import STRUCTURED, TYPE_PREFIX, open_envelope
 from streams.priority_queue import DEFAULT_PRIORITY, DEFAULT_RANK, rank_of
 from streams.records import Incoming
@@ -21,7 +21,7 @@ SLICE = 25
 """Members of a batch that are processed without interruption; other records run in between. About
 5 ms of work, and less than the smallest capacity of a rank."""
 
-OUTCOME: Path = (AUDIT,)
+OUTCOME: TopicPath = (AUDIT,)
 """Path of records that end at their step: only the audit topic needs capacity."""
 
 
@@ -80,7 +80,7 @@ def claim_of_selected(record: Incoming) -> Claim:
     return claim_of(record, OUTCOME)
 
 
-def path_of(action: Action) -> Path:
+def path_of(action: Action) -> TopicPath:
     """Return the topics after extraction on which a request produces records.
 
     Capacity of all of them is claimed at once: otherwise videos that wait for their download would
@@ -89,7 +89,7 @@ def path_of(action: Action) -> Path:
     return (EXTRACTED, SELECTED, AUDIT) if action == "download" else OUTCOME
 
 
-def _path_after_extraction(record: Incoming) -> Path:
+def _path_after_extraction(record: Incoming) -> TopicPath:
     try:
         event = _event.decode(record.value or b"")
     except _UNREADABLE:

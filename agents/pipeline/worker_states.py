@@ -49,7 +49,7 @@ LEVELS = ("front", "memory", "table", "shared", "storage")
 
 _FIELDS = {"hit": "hits", "miss": "misses", "stale": "stale"}
 
-State = TypeVar("State", CacheState, EngineState)
+WorkerState = TypeVar("WorkerState", CacheState, EngineState)
 
 
 class WorkerStates:
@@ -67,7 +67,7 @@ class WorkerStates:
         self._step = step
         self._published: CacheState | EngineState | None = None
 
-    def update(self, read: Callable[[datetime], State], now: datetime) -> list[Outgoing]:
+    def update(self, read: Callable[[datetime], WorkerState], now: datetime) -> list[Outgoing]:
         """Return the record of the state, if it is due; ``read`` is called only if it may be."""
         if self._age(now) < CHANGE_SECONDS:
             return []
@@ -83,11 +83,11 @@ class WorkerStates:
         # A clock that was set back must not silence the worker.
         return abs((now - self._published.at).total_seconds())
 
-    def _is_unchanged(self, state: State) -> bool:
+    def _is_unchanged(self, state: WorkerState) -> bool:
         published = self._published
         return published is not None and state == msgspec.structs.replace(published, at=state.at)
 
-    def _record(self, state: State) -> Outgoing:
+    def _record(self, state: WorkerState) -> Outgoing:
         return seal(
             SIGNALS,
             self._key,
@@ -101,7 +101,7 @@ class WorkerStates:
 
 
 def publish_periodically(
-    context: StageContext, states: WorkerStates, read: Callable[[datetime], State]
+    context: StageContext, states: WorkerStates, read: Callable[[datetime], WorkerState]
 ) -> None:
     """Schedule the publication of a state."""
 

@@ -4,7 +4,7 @@ import msgspec
 
 from agents.resilience.sliding_window import (
     Call,
-    Matches,
+    CallPredicate,
     Window,
     count_retries,
     digest,
@@ -104,7 +104,7 @@ DOUBLINGS_MAX = 32
 """Bound of the exponent, against overflow; the cap of the open time is reached long before."""
 
 
-def _exceeds(window: Window, matches: Matches, ratio: float, rules: BreakerRules) -> bool:
+def _exceeds(window: Window, matches: CallPredicate, ratio: float, rules: BreakerRules) -> bool:
     found = subject_ratio(window, matches)
     return found.subjects >= rules.suspicious_videos and found.ratio >= ratio
 

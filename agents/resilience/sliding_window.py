@@ -30,7 +30,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
 Window = tuple[Call, ...]
 """Calls in the order in which their reports arrived."""
 
-Matches = Callable[[Call], bool]
+CallPredicate = Callable[[Call], bool]
 
 
 class SubjectRatio(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ def add(window: Window, call: Call, now: float, *, calls: int, seconds: float) -
     return recent((*window, call), now, seconds)[-calls:]
 
 
-def subject_ratio(window: Window, matches: Matches) -> SubjectRatio:
+def subject_ratio(window: Window, matches: CallPredicate) -> SubjectRatio:
     """Return the share of matching calls.
 
     A video counts once, however often it is retried: the video itself may be the cause.

@@ -13,10 +13,10 @@ from agents.storage.interface import PublishedFile
 
 Cause = Literal["age", "bytes"]
 
-Scope = tuple[str, str]
+RetentionScope = tuple[str, str]
 """Files with a limit of their own: a kind, and the name of a platform or requester."""
 
-ALL: Scope = ("all", "")
+ALL: RetentionScope = ("all", "")
 
 
 CAUSES: tuple[Cause, ...] = get_args(Cause)
@@ -60,12 +60,12 @@ class RetentionRules(msgspec.Struct, frozen=True, kw_only=True):
         general = self.all.seconds if general is None else general
         return math.inf if general is None else general
 
-    def scopes_of(self, platform: str | None, requesters: Iterable[str]) -> list[Scope]:
+    def scopes_of(self, platform: str | None, requesters: Iterable[str]) -> list[RetentionScope]:
         """Return the groups of a file that have a limit of bytes."""
         scopes = [ALL, ("platform", platform or ""), *(("requester", it) for it in requesters)]
         return [scope for scope in scopes if self.bytes_of(scope) is not None]
 
-    def bytes_of(self, scope: Scope) -> int | None:
+    def bytes_of(self, scope: RetentionScope) -> int | None:
         kind, name = scope
         limits = {"platform": self.platforms, "requester": self.requesters}.get(kind)
         limit = self.all if limits is None else limits.get(name)
@@ -83,7 +83,7 @@ class _Stored(msgspec.Struct, frozen=True):
     """A file with its groups; files are ordered by age."""
 
     file: PublishedFile
-    scopes: tuple[Scope, ...]
+    scopes: tuple[RetentionScope, ...]
 
     @property
     def order(self) -> tuple[float, str]:
@@ -116,10 +116,10 @@ class RetentionPlan:
         self._now = now
         self._protected_since = protected_since
         self._files_max = files_max
-        self._bytes: Counter[Scope] = Counter()
-        self._names: Counter[tuple[Scope, str]] = Counter()
+        self._bytes: Counter[RetentionScope] = Counter()
+        self._names: Counter[tuple[RetentionScope, str]] = Counter()
         self._expired = _Oldest(files_max)
-        self._oldest: dict[Scope, _Oldest] = defaultdict(lambda: _Oldest(files_max))
+        self._oldest: dict[RetentionScope, _Oldest] = defaultdict(lambda: _Oldest(files_max))
 
     def add(
         self, file: PublishedFile, platform: str | None = None, requesters: Iterable[str] = ()
@@ -157,7 +157,7 @@ class RetentionPlan:
         for scope in stored.scopes:
             self._bytes[scope] -= self._count(scope, stored.file, -1)
 
-    def _count(self, scope: Scope, file: PublishedFile, names: int) -> int:
+    def _count(self, scope: RetentionScope, file: PublishedFile, names: int) -> int:
         """Count a name of a file; return the bytes that the first takes and the last frees."""
         if file.content is None:
             return file.bytes

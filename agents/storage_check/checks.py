@@ -11,7 +11,7 @@ from agents.storage.object_connection import ObjectStoreSettings, connect
 from agents.storage.object_errors import from_object_error
 from agents.storage.object_upload import version_of
 from agents.storage_check.open_uploads import check_upload_rule
-from agents.storage_check.report import CheckResult, State
+from agents.storage_check.report import CheckResult, CheckState
 
 PART_BYTES = 5 * 2**20
 """Smallest part of S3; two of them are an upload in parts."""
@@ -23,7 +23,7 @@ NOT_CONDITIONAL = (
     " one remains"
 )
 
-Check = Callable[[ObjectStore, str], Awaitable[State]]
+StorageCheck = Callable[[ObjectStore, str], Awaitable[CheckState]]
 
 
 async def check_object_store(settings: ObjectStoreSettings) -> list[CheckResult]:
@@ -39,61 +39,65 @@ async def check_object_store(settings: ObjectStoreSettings) -> list[CheckResult]
             state = await check(store, key)
         except (BaseError, FileNotFoundError) as error:
             text = from_object_error(error, settings.url).message
-            return [*results, CheckResult(name, State.FAILED, text)]
-        results.append(CheckResult(name, state, "" if state is State.OK else warning))
+            return [*results, CheckResult(name, CheckState.FAILED, text)]
+        results.append(CheckResult(name, state, "" if state is CheckState.OK else warning))
     return [*results, await check_upload_rule(settings)]
 
 
-async def _put(store: ObjectStore, key: str) -> State:
+async def _put(store: ObjectStore, key: str) -> CheckState:
     await obstore.put_async(store, key, CONTENT, mode="create", use_multipart=False)
-    return State.OK
+    return CheckState.OK
 
 
-async def _create_only(store: ObjectStore, key: str) -> State:
+async def _create_only(store: ObjectStore, key: str) -> CheckState:
     try:
         await obstore.put_async(store, key, CONTENT, mode="create", use_multipart=False)
     except AlreadyExistsError:
-        return State.OK
-    return State.WARNING
+        return CheckState.OK
+    return CheckState.WARNING
 
 
-async def _replace_only(store: ObjectStore, key: str) -> State:
+async def _replace_only(store: ObjectStore, key: str) -> CheckState:
     seen = version_of(await obstore.head_async(store, key))
     await obstore.put_async(store, key, CONTENT + b" again", use_multipart=False)
     try:
         await obstore.put_async(store, key, CONTENT, mode=seen, use_multipart=False)
     except (PreconditionError, AlreadyExistsError):
-        return State.OK
-    return State.WARNING
+        return CheckState.OK
+    return CheckState.WARNING
 
 
-async def _put_parts(store: ObjectStore, key: str) -> State:
+async def _put_parts(store: ObjectStore, key: str) -> CheckState:
     async def parts() -> AsyncIterator[bytes]:
         yield bytes(PART_BYTES)
         yield CONTENT
 
     await obstore.put_async(store, key, parts(), chunk_size=PART_BYTES)
-    return State.OK
+    return CheckState.OK
 
 
-async def _read(store: ObjectStore, key: str) -> State:
+async def _read(store: ObjectStore, key: str) -> CheckState:
     found = await obstore.get_async(store, key, options={"range": [PART_BYTES, PART_BYTES + 8]})
     content = bytes(await found.bytes_async())
-    return State.OK if content == CONTENT[:8] else State.WARNING
+    return CheckState.OK if content == CONTENT[:8] else CheckState.WARNING
 
 
-async def _list(store: ObjectStore, key: str) -> State:
+async def _list(store: ObjectStore, key: str) -> CheckState:
     folder = key.rpartition("/")[0]
     listed = await obstore.list_with_delimiter_async(store, folder)
-    return State.OK if [each["path"] for each in listed["objects"]] == [key] else State.WARNING
+    return (
+        CheckState.OK
+        if [each["path"] for each in listed["objects"]] == [key]
+        else CheckState.WARNING
+    )
 
 
-async def _delete(store: ObjectStore, key: str) -> State:
+async def _delete(store: ObjectStore, key: str) -> CheckState:
     await obstore.delete_async(store, key)
-    return State.OK
+    return CheckState.OK
 
 
-CHECKS: tuple[tuple[str, Check, str], ...] = (
+CHECKS: tuple[tuple[str, StorageCheck, str], ...] = (
     ("put an object", _put, ""),
     ("create only", _create_only, NOT_CONDITIONAL),
     ("replace one version only", _replace_only, NOT_CONDITIONAL),

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from agents.access.storage import object_store_settings, open_storage
 from agents.storage_check.open_uploads import list_open_uploads, remove_upload
-from agents.storage_check.report import CheckResult, State, StorageReport
+from agents.storage_check.report import CheckResult, CheckState, StorageReport
 from agents.storage_check.s3_requests import Login
 from schemas.errors import ClipmillError
 from streams.cli.errors import readable_errors
@@ -93,7 +93,7 @@ async def check_storage(settings: Settings) -> StorageReport:
         from agents.storage_check.checks import check_object_store  # noqa: PLC0415
 
         checks, name = await check_object_store(store), store.url
-    is_healthy = all(each.state is not State.FAILED for each in checks)
+    is_healthy = all(each.state is not CheckState.FAILED for each in checks)
     return StorageReport(storage=name, healthy=is_healthy, checks=tuple(checks))
 
 
@@ -104,8 +104,8 @@ async def _check_directory(settings: Settings) -> CheckResult:
             await opened.probe()
             free = await opened.free_bytes()
     except ClipmillError as error:
-        return CheckResult(name, State.FAILED, error.message)
-    return CheckResult(name, State.OK, f"{free / 1e9:.1f} GB are free")
+        return CheckResult(name, CheckState.FAILED, error.message)
+    return CheckResult(name, CheckState.OK, f"{free / 1e9:.1f} GB are free")
 
 
 def _print(report: StorageReport) -> None:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from agents.storage_check.report import CheckResult, State
+from agents.storage_check.report import CheckResult, CheckState
 from agents.storage_check.s3_requests import Login, parse, send
 
 if TYPE_CHECKING:  # Needs obstore, an extra.
@@ -89,20 +89,20 @@ async def check_upload_rule(settings: "ObjectStoreSettings") -> CheckResult:
     """Ask the service for the bucket's lifecycle rules; Azure needs none."""
     scheme = urlsplit(settings.url).scheme
     if scheme == "az":
-        return CheckResult(RULE, State.OK, "Azure removes uncommitted blocks after a week")
+        return CheckResult(RULE, CheckState.OK, "Azure removes uncommitted blocks after a week")
     login = Login.from_environment(os.environ)
     if scheme == "gs" or login is None:
         reason = "clipmill cannot ask for it with these credentials"
-        return CheckResult(RULE, State.WARNING, f"{reason}; {REMEDY}")
+        return CheckResult(RULE, CheckState.WARNING, f"{reason}; {REMEDY}")
     try:
         answer = await asyncio.to_thread(_lifecycle, settings, login)
     except (OSError, ValueError) as error:
         reason = f"it cannot be read ({_status_of(error)})"
-        return CheckResult(RULE, State.WARNING, f"{reason}; {REMEDY}")
+        return CheckResult(RULE, CheckState.WARNING, f"{reason}; {REMEDY}")
     days = abort_days(answer, urlsplit(settings.url).path.strip("/"))
     if days is None:
-        return CheckResult(RULE, State.WARNING, f"there is none; {REMEDY}")
-    return CheckResult(RULE, State.OK, f"parts are removed after {days} days")
+        return CheckResult(RULE, CheckState.WARNING, f"there is none; {REMEDY}")
+    return CheckResult(RULE, CheckState.OK, f"parts are removed after {days} days")
 
 
 def abort_days(answer: bytes, prefix: str) -> int | None:

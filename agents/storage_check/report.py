@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """Outcome of a check; a warning does not prevent the operation."""
 
     OK = "ok"
@@ -23,7 +23,7 @@ class CheckResult(msgspec.Struct, frozen=True):
     """
 
     name: str
-    state: State
+    state: CheckState
     text: str = ""
 
 

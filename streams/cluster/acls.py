@@ -7,14 +7,20 @@ from typing import Literal
 
 from streams.topics import TOPICS, Topic
 
-Operation = Literal["READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS"]
+AclOperationName = Literal["READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS"]
 """Kafka's operations, as its admin clients name them. READ and WRITE imply DESCRIBE."""
 
-OPERATIONS: tuple[Operation, ...] = ("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")
+OPERATIONS: tuple[AclOperationName, ...] = (
+    "READ",
+    "WRITE",
+    "CREATE",
+    "DESCRIBE",
+    "DESCRIBE_CONFIGS",
+)
 
-Resource = Literal["topic", "group", "transactional-id"]
+AclResource = Literal["topic", "group", "transactional-id"]
 
-_IMPLY_DESCRIBE: frozenset[Operation] = frozenset({"READ", "WRITE"})
+_IMPLY_DESCRIBE: frozenset[AclOperationName] = frozenset({"READ", "WRITE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +33,9 @@ class Acl:
         operations: in the order of `OPERATIONS`.
     """
 
-    resource: Resource
+    resource: AclResource
     name: str
-    operations: tuple[Operation, ...]
+    operations: tuple[AclOperationName, ...]
 
 
 def check_acls(topics: Iterable[Topic], prefix: str) -> list[Acl]:
@@ -45,7 +51,7 @@ def topic_acls(
     return acls_of(prefix, {"READ": set(reads), "WRITE": set(writes)})
 
 
-def acls_of(prefix: str, topics: Mapping[Operation, Collection[Topic]]) -> list[Acl]:
+def acls_of(prefix: str, topics: Mapping[AclOperationName, Collection[Topic]]) -> list[Acl]:
     """Return one ACL per topic, from the topics of each operation."""
     order = {topic: index for index, topic in enumerate(TOPICS)}
     every = sorted(
@@ -56,8 +62,8 @@ def acls_of(prefix: str, topics: Mapping[Operation, Collection[Topic]]) -> list[
 
 
 def _operations(
-    topic: Topic, topics: Mapping[Operation, Collection[Topic]]
-) -> tuple[Operation, ...]:
+    topic: Topic, topics: Mapping[AclOperationName, Collection[Topic]]
+) -> tuple[AclOperationName, ...]:
     wanted = {operation for operation, some in topics.items() if topic in some}
     if "DESCRIBE_CONFIGS" in wanted and not wanted & _IMPLY_DESCRIBE:
         wanted.add("DESCRIBE")
@@ -71,7 +77,7 @@ def group_acl(name: str) -> Acl:
 
 def kafka_acls_commands(acls: Iterable[Acl], principal: str, bootstrap: str) -> list[str]:
     """Return `kafka-acls.sh` commands that add ACLs, one for each set of operations."""
-    alike: dict[tuple[Resource, tuple[Operation, ...]], list[str]] = {}
+    alike: dict[tuple[AclResource, tuple[AclOperationName, ...]], list[str]] = {}
     for acl in acls:
         alike.setdefault((acl.resource, acl.operations), []).append(acl.name)
     return [
@@ -83,8 +89,8 @@ def kafka_acls_commands(acls: Iterable[Acl], principal: str, bootstrap: str) -> 
 def _command(
     principal: str,
     bootstrap: str,
-    resource: Resource,
-    operations: Sequence[Operation],
+    resource: AclResource,
+    operations: Sequence[AclOperationName],
     names: Sequence[str],
 ) -> str:
     words = ["kafka-acls.sh", "--bootstrap-server", bootstrap]

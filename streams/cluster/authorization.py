@@ -26,7 +26,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
 
-from streams.cluster.acls import Acl, Operation
+from streams.cluster.acls import Acl, AclOperationName
 from streams.cluster.connection import client_options, describe_login, translate_errors
 from streams.errors import OperatorError
 from streams.settings import KafkaSettings
@@ -42,7 +42,7 @@ COORDINATOR_POLL_SECONDS = 0.2
 CLOSE_SECONDS = 1.0
 """Timeout for a TLS shutdown; one takes a millisecond."""
 
-CODES: dict[Operation, int] = {
+CODES: dict[AclOperationName, int] = {
     "READ": 3,
     "WRITE": 4,
     "CREATE": 5,

@@ -35,7 +35,7 @@ HANDSHAKE_SECONDS = 2.0
 HOSTNAME_MISMATCH = frozenset({62, 64})
 """OpenSSL's verify codes: the certificate is for another host name, or another address."""
 
-Options = dict[str, Any]
+ConnectionOptions = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class ConnectionFailure:
     is_unreachable: bool = False
 
 
-async def find_failure(bootstrap: str, options: Options) -> ConnectionFailure | None:
+async def find_failure(bootstrap: str, options: ConnectionOptions) -> ConnectionFailure | None:
     """Return why the cluster cannot be used, None if it can.
 
     Args:
@@ -74,7 +74,7 @@ async def find_failure(bootstrap: str, options: Options) -> ConnectionFailure | 
 
 
 async def _find_advertised(
-    bootstrap: str, advertised: list[tuple[str, int]], options: Options
+    bootstrap: str, advertised: list[tuple[str, int]], options: ConnectionOptions
 ) -> ConnectionFailure | None:
     for host, port in advertised[:BROKERS_MAX]:
         failure, _ = await _Probe(host, port, options).run()
@@ -90,7 +90,7 @@ async def _find_advertised(
 class _Probe:
     """One connection attempt to one address."""
 
-    def __init__(self, host: str, port: int, options: Options) -> None:
+    def __init__(self, host: str, port: int, options: ConnectionOptions) -> None:
         self._host = host
         self._port = port
         self._options = {k: v for k, v in options.items() if k != "bootstrap_servers"}

@@ -54,7 +54,7 @@ class UndecodableBatch(bytes):
         return f"record batch at {offsets} cannot be decoded: {self.reason}"
 
 
-Handler = Callable[[TopicPartition, UndecodableBatch], object]
+BatchHandler = Callable[[TopicPartition, UndecodableBatch], object]
 
 
 class BatchObserver:
@@ -68,7 +68,7 @@ class BatchObserver:
             position at that time.
     """
 
-    def __init__(self, handler: Handler = lambda _partition, _batch: None) -> None:
+    def __init__(self, handler: BatchHandler = lambda _partition, _batch: None) -> None:
         self.reported: dict[TopicPartition, tuple[int, int]] = {}
         self._handler = handler
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from streams.console.queries import QueryError
-from streams.history.changes import Event
+from streams.history.changes import RequestEvent
 from streams.history.rows import RequestRow, Revision, event_to_json, row_to_json
 
 HEARTBEAT = b":\n\n"
@@ -44,7 +44,7 @@ def requests_event(revision: Revision, rows: Sequence[RequestRow], *, more: bool
     return _event("requests", body, revision)
 
 
-def request_event(revision: Revision, row: RequestRow, events: Sequence[Event]) -> bytes:
+def request_event(revision: Revision, row: RequestRow, events: Sequence[RequestEvent]) -> bytes:
     """Return the event of a stream about one request, with its transitions."""
     request = {**row_to_json(row), "events": list(map(event_to_json, events))}
     return _event("requests", {"requests": [request], "more": False}, revision)

@@ -11,7 +11,7 @@ from schemas.contract.components import REFERENCE, message_schemas
 from schemas.contract.descriptions import describe, structs_of
 from schemas.contract.json_schema import DIALECT, REQUEST, refine
 from streams.console.access import SESSION_COOKIE
-from streams.console.routes import Body, Operation, Parameter
+from streams.console.routes import Body, Parameter, RouteOperation
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ their effect appears in the history. Times are RFC 3339 in UTC. Without `console
 whose `field` names what it concerns. Further fields may be added to responses."""
 
 
-def openapi(operations: Iterable[Operation]) -> dict[str, Any]:
+def openapi(operations: Iterable[RouteOperation]) -> dict[str, Any]:
     """Return the document; its server is relative to the address that serves it."""
     operations = tuple(operations)
     document = {
@@ -79,14 +79,14 @@ def openapi(operations: Iterable[Operation]) -> dict[str, Any]:
     return decode(encode(document), dict[str, Any])
 
 
-def _paths(operations: Iterable[Operation]) -> dict[str, Any]:
+def _paths(operations: Iterable[RouteOperation]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for each in operations:
         paths.setdefault(each.path, {})[each.method] = _operation(each)
     return paths
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: RouteOperation) -> dict[str, Any]:
     body = {} if operation.body is None else {"requestBody": _body(operation.body)}
     content = {"schema": _reference(operation.response), "example": operation.example}
     return {
@@ -130,7 +130,7 @@ def _error_name(status: int) -> str:
     return HTTPStatus(status).name.title().replace("_", "")
 
 
-def _errors(operations: Iterable[Operation]) -> dict[str, Any]:
+def _errors(operations: Iterable[RouteOperation]) -> dict[str, Any]:
     used = sorted({status for each in operations for status in each.errors})
     return {_error_name(status): _error(_CAUSES[status]) for status in used}
 
@@ -147,7 +147,7 @@ def _reference(kind: Any) -> dict[str, Any]:
     return kind if isinstance(kind, dict) else {"$ref": f"{REFERENCE}{kind.__name__}"}
 
 
-def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
+def _schemas(operations: Iterable[RouteOperation]) -> dict[str, Any]:
     kinds: dict[str, Any] = {Error.__name__: Error}
     for each in operations:
         bodies = () if each.body is None else each.body.content.values()

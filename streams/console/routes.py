@@ -20,7 +20,7 @@ CHANGE_ERRORS = (*READ_ERRORS, 408, 413, 415)
 
 TEXT: Mapping[str, Any] = MappingProxyType({"type": "string"})
 
-Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RouteHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class EmptyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,7 +59,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 NO_BODY = Body(content={"application/json": EmptyBody}, example={}, required=False)
 
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
+class RouteOperation(msgspec.Struct, frozen=True, kw_only=True):
     """A method of a path.
 
     Attributes:
@@ -93,15 +93,15 @@ class Routes(web.RouteTableDef):
 
     def __init__(self) -> None:
         super().__init__()
-        self.operations: list[Operation] = []
+        self.operations: list[RouteOperation] = []
 
-    def operation(self, operation: Operation) -> Callable[[Handler], Handler]:
+    def operation(self, operation: RouteOperation) -> Callable[[RouteHandler], RouteHandler]:
         """Return the decorator of the handler of an operation."""
         path = operation.path
         for each in operation.parameters:
             path = path.replace(f"{{{each.name}}}", f"{{{each.name}:{each.pattern}}}")
 
-        def decorate(handler: Handler) -> Handler:
+        def decorate(handler: RouteHandler) -> RouteHandler:
             self.operations.append(operation)
             self.route(operation.method.upper(), f"{ROOT}{path}")(handler)
             return handler

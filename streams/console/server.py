@@ -20,7 +20,7 @@ from streams.console.errors import CallError, as_call_error
 from streams.console.handlers import add_handlers
 from streams.console.http_messages import complete, json_response
 from streams.console.rendering import RENDERER, Renderer, redirect, render
-from streams.console.routes import ROOT, Handler
+from streams.console.routes import ROOT, RouteHandler
 from streams.console.services import SERVICES, Services
 from streams.errors import OperatorError
 from streams.observability.http_server import host_and_port
@@ -61,7 +61,7 @@ def build_console(services: Services) -> web.Application:
 
 
 @web.middleware
-async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _guard(request: web.Request, handler: RouteHandler) -> web.StreamResponse:
     response = await _respond(request, handler)
     if not response.prepared:
         complete(request, response, is_static=_is_static(request))
@@ -72,7 +72,7 @@ def _is_static(request: web.Request) -> bool:
     return request.path.startswith("/static/")
 
 
-async def _respond(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _respond(request: web.Request, handler: RouteHandler) -> web.StreamResponse:
     """Return the response of a handler, or that to its error: JSON for the API, or a page."""
     allowed: set[str] = set()
     try:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from streams.history.changes import Event, parse_due
+from streams.history.changes import RequestEvent, parse_due
 from streams.history.rows import RequestRow
 
 FULL_WIDTH = 100.0
@@ -52,7 +52,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     is_open: bool = False
 
 
-def timeline(row: RequestRow, events: Sequence[Event], now: float) -> list[Phase]:
+def timeline(row: RequestRow, events: Sequence[RequestEvent], now: float) -> list[Phase]:
     """Return the phases of a request in order, none when no transition is retained."""
     phases: list[Phase] = []
     start = row.received_at
@@ -70,7 +70,7 @@ def timeline(row: RequestRow, events: Sequence[Event], now: float) -> list[Phase
     return _scaled(phases)
 
 
-def due_of(event: Event) -> float | None:
+def due_of(event: RequestEvent) -> float | None:
     """Return the time of the attempt that a transition has scheduled."""
     return parse_due(event.detail.get("due")) if event.transition in RETRIES else None
 
@@ -84,7 +84,7 @@ def failed_endpoints(phases: Iterable[Phase]) -> list[tuple[str, list[tuple[str,
     return [(endpoint, codes.most_common()) for endpoint, codes in sorted(found.items())]
 
 
-def _phase(row: RequestRow, event: Event, start: float) -> Phase:
+def _phase(row: RequestRow, event: RequestEvent, start: float) -> Phase:
     seconds = max(0.0, event.at - start)
     if event.transition in RETRIES:
         return Phase(

@@ -7,7 +7,7 @@ listed in docs/acls.md.
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from streams.cluster.acls import Acl, Operation, acls_of, group_acl, topic_acls
+from streams.cluster.acls import Acl, AclOperationName, acls_of, group_acl, topic_acls
 from streams.contract.topology import EXTERNAL_PARTIES
 from streams.stage import Stage, changelogs, stage_names, topics_of
 from streams.topics import COMMANDS, READERS, SIGNALS, Topic, reply_topic
@@ -30,7 +30,7 @@ def worker_acls(
         reads |= set(stage.reads)
         writes |= set(stage.produces)
     replies = {reply_topic(name) for name in reply_topics}
-    needed: dict[Operation, Collection[Topic]] = {
+    needed: dict[AclOperationName, Collection[Topic]] = {
         "READ": reads,
         "WRITE": writes | replies,
         "DESCRIBE_CONFIGS": set(topics_of(stages, reply_topics)),

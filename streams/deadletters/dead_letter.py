@@ -19,10 +19,10 @@ from streams.deadletters.headers import (
 from streams.records import Header, Outgoing
 from streams.topics import BY_NAME
 
-State = Literal["waiting", "replayed", "parked", "resolved"]
+DeadLetterState = Literal["waiting", "replayed", "parked", "resolved"]
 """``parked``: failed again after a replay."""
 
-STATES: tuple[State, ...] = get_args(State)
+STATES: tuple[DeadLetterState, ...] = get_args(DeadLetterState)
 
 _ID = re.compile(r"(\d{1,9})-(\d{1,18})-\d{1,18}", re.ASCII)
 
@@ -52,7 +52,7 @@ class DeadLetterSummary(msgspec.Struct, frozen=True, kw_only=True):
         position = (about.origin_topic, about.origin_partition, about.origin_offset)
         return (*position, about.origin_timestamp, about.step, about.request_id, about.replays)
 
-    def state(self, replays_max: int) -> State:
+    def state(self, replays_max: int) -> DeadLetterState:
         """Return the state; at ``replays_max`` failed replays a dead letter is parked."""
         if self.mark is not None:
             return self.mark.state
@@ -165,7 +165,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     until: datetime | None = None
     engine: str | None = None
-    state: State | None = None
+    state: DeadLetterState | None = None
     replays_max: int = 1
 
     def matches(self, dead_letter: DeadLetterSummary) -> bool:

@@ -6,12 +6,12 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from schemas.codec import MalformedMessageError, decode
 from schemas.deadletters import DeadLetterStatus
 from streams.cluster.connection import consumer_options, translate_errors
-from streams.cluster.topic_reader import require_topics
+from streams.cluster.topic_reader import Offsets, require_topics
 from streams.deadletters.dead_letter import read_dead_letter
 from streams.deadletters.index import DeadLetterIndex
 from streams.deadletters.store import mark_key
@@ -30,8 +30,6 @@ RETRY_SECONDS = 5.0
 
 RETENTION_SECONDS = 60.0
 """Pause between two checks of what Kafka has deleted."""
-
-Offsets = dict[TopicPartition, int]
 
 
 class DeadLetterFollower:

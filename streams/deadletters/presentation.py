@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.redaction import printable
-from streams.deadletters.dead_letter import DeadLetterRecord, DeadLetterSummary, State
+from streams.deadletters.dead_letter import DeadLetterRecord, DeadLetterState, DeadLetterSummary
 
 MASK = "***"
 VALUE_CHARACTERS = 20_000
@@ -37,7 +37,7 @@ def dead_letter_fields(dead_letter: DeadLetterSummary, replays_max: int) -> dict
     }
 
 
-def advice(dead_letter: DeadLetterSummary, state: State) -> str:
+def advice(dead_letter: DeadLetterSummary, state: DeadLetterState) -> str:
     """Return the commands that an operator can run in this state."""
     if dead_letter.obstacle is not None:
         command = f"`clipmill deadletters resolve {dead_letter.id}`"

@@ -114,7 +114,7 @@ class _ResultFields(msgspec.Struct, frozen=True):
     files: Annotated[tuple[HistoryFile, ...], msgspec.Meta(max_length=FILES_MAX)] = ()
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class RequestEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A transition of a request.
 
     Attributes:
@@ -170,7 +170,7 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
     batch: str | None = None
     received_at: float | None = None
     files: tuple[HistoryFile, ...] = ()
-    event: Event | None = None
+    event: RequestEvent | None = None
 
     @property
     def platform(self) -> str | None:
@@ -240,8 +240,8 @@ def change_of_result(value: bytes) -> RequestChange | None:
     )
 
 
-def _event(record: _Audit, at: float) -> Event:
-    return Event(at=at, step=record.step, transition=record.transition, detail=record.detail)
+def _event(record: _Audit, at: float) -> RequestEvent:
+    return RequestEvent(at=at, step=record.step, transition=record.transition, detail=record.detail)
 
 
 def _author(author: _Author) -> str | None:

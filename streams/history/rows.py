@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from schemas.codec import decode
-from streams.history.changes import Event, HistoryFile
+from streams.history.changes import HistoryFile, RequestEvent
 
 
 class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +110,7 @@ def row_to_json(row: RequestRow) -> dict[str, object]:
     } | {"files": msgspec.to_builtins(row.files)}
 
 
-def event_to_json(event: Event) -> dict[str, object]:
+def event_to_json(event: RequestEvent) -> dict[str, object]:
     return {
         "at": format_time(event.at),
         "step": event.step,

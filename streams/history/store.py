@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.codec import decode
 from streams.errors import OperatorError
-from streams.history.changes import Event
+from streams.history.changes import RequestEvent
 from streams.history.orders import Order
 from streams.history.rows import (
     Cursor,
@@ -206,14 +206,16 @@ class HistoryStore:
         query = f"SELECT id FROM request WHERE id IN ({marks})"  # noqa: S608  (of constants)
         return {name for (name,) in self.select(query, request_ids)}
 
-    def events(self, request_id: str) -> list[Event]:
+    def events(self, request_id: str) -> list[RequestEvent]:
         """Return the transitions of a request, oldest first."""
         query = (
             "SELECT at, step, transition, detail FROM event WHERE request = ? "
             "ORDER BY partition, position"
         )
         return [
-            Event(at=at, step=step, transition=transition, detail=decode(detail, dict[str, str]))
+            RequestEvent(
+                at=at, step=step, transition=transition, detail=decode(detail, dict[str, str])
+            )
             for at, step, transition, detail in self.select(query, (request_id,))
         ]
 

@@ -14,7 +14,7 @@ from typing import Literal
 import psutil
 
 from streams.errors import OperatorError
-from streams.memory.reading import KINDS, Kind, Limit, Usage, find_limit, read_usage
+from streams.memory.reading import KINDS, Limit, ProcessKind, Usage, find_limit, read_usage
 from streams.memory.release import release_memory
 from streams.memory.trend import Growth, LeakDetector
 from streams.memory.users import MemoryUsers
@@ -28,7 +28,7 @@ from streams.observability.metrics import (
 )
 from streams.settings import MemorySettings
 
-Action = Literal["nothing", "relieve", "pause", "resume", "give_up"]
+MemoryAction = Literal["nothing", "relieve", "pause", "resume", "give_up"]
 """``relieve`` drops caches, ``pause`` and ``resume`` act on the intakes, ``give_up`` ends the
 process for a restart."""
 
@@ -48,7 +48,7 @@ class Pressure:
 
 def decide(
     pressure: Pressure, used_share: float, now: float, settings: MemorySettings
-) -> tuple[Pressure, Action]:
+) -> tuple[Pressure, MemoryAction]:
     """Return the next action and the state after it.
 
     A relief precedes a pause: the caller decides again afterwards, with a new sample.
@@ -80,7 +80,7 @@ def _may_relieve(pressure: Pressure, now: float, settings: MemorySettings) -> bo
 class MemorySample:
     """Usage by kind of process, and the limit."""
 
-    usage: Mapping[Kind, Usage]
+    usage: Mapping[ProcessKind, Usage]
     limit: Limit
 
     @property
@@ -158,7 +158,7 @@ class MemoryMonitor:
         self._sleep = sleep
         self._began = clock()
         self._pressure = Pressure()
-        self._detectors: dict[Kind, LeakDetector] = {}
+        self._detectors: dict[ProcessKind, LeakDetector] = {}
 
     async def run(self) -> None:
         """Sample and act periodically; never returns.
@@ -197,7 +197,7 @@ class MemoryMonitor:
             action = self._decide(sample)
         self._apply(action, sample)
 
-    def _decide(self, sample: MemorySample) -> Action:
+    def _decide(self, sample: MemorySample) -> MemoryAction:
         now = self._clock()
         self._pressure, action = decide(self._pressure, sample.used_share, now, self._settings)
         return action
@@ -212,7 +212,7 @@ class MemoryMonitor:
         log.warning("memory pressure, caches were evicted: %s freed, %s", freed, after)
         return after
 
-    def _apply(self, action: Action, sample: MemorySample) -> None:
+    def _apply(self, action: MemoryAction, sample: MemorySample) -> None:
         match action:
             case "pause":
                 self._users.pause(f"memory pressure: {sample}")
@@ -233,11 +233,11 @@ class MemoryMonitor:
             if growth is not None:
                 self._report(kind, growth)
 
-    def _detector(self, kind: Kind) -> LeakDetector:
+    def _detector(self, kind: ProcessKind) -> LeakDetector:
         window, leak = self._settings.trend_seconds, self._settings.leak_bytes_per_hour
         return self._detectors.setdefault(kind, LeakDetector(window, leak))
 
-    def _report(self, kind: Kind, growth: Growth) -> None:
+    def _report(self, kind: ProcessKind, growth: Growth) -> None:
         MEMORY_TREND.labels(kind).set(growth.trend.per_hour)
         if growth.is_new_leak:
             log.warning(

@@ -10,10 +10,10 @@ import psutil
 
 from streams.settings import MemorySettings
 
-Kind = Literal["worker", "children", "broker"]
+ProcessKind = Literal["worker", "children", "broker"]
 """The process itself, child processes of its stages (the engine), and the embedded Kafka."""
 
-KINDS: tuple[Kind, ...] = ("worker", "children", "broker")
+KINDS: tuple[ProcessKind, ...] = ("worker", "children", "broker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Usage:
         )
 
 
-def read_usage(root: psutil.Process) -> dict[Kind, Usage]:
+def read_usage(root: psutil.Process) -> dict[ProcessKind, Usage]:
     """Return the usage of a process and its descendants; a kind without processes is absent.
 
     Takes a few milliseconds; descendants that exit meanwhile are left out.
@@ -47,19 +47,19 @@ def read_usage(root: psutil.Process) -> dict[Kind, Usage]:
     Raises:
         psutil.NoSuchProcess: the process itself has exited.
     """
-    found: dict[Kind, Usage] = {"worker": _usage_of(root)}
+    found: dict[ProcessKind, Usage] = {"worker": _usage_of(root)}
     for kind, usage in _usages_of(root.children(recursive=True)):
         found[kind] = found.get(kind, Usage()) + usage
     return found
 
 
-def _usages_of(children: Iterable[psutil.Process]) -> Iterator[tuple[Kind, Usage]]:
+def _usages_of(children: Iterable[psutil.Process]) -> Iterator[tuple[ProcessKind, Usage]]:
     for child in children:
         with suppress(psutil.NoSuchProcess):
             yield _kind_of(child), _usage_of(child)
 
 
-def _kind_of(child: psutil.Process) -> Kind:
+def _kind_of(child: psutil.Process) -> ProcessKind:
     return "broker" if child.name().startswith("java") else "children"
 
 

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-Check = Callable[[], str | None]
+HealthCheck = Callable[[], str | None]
 """Returns the problem, None when healthy."""
 
 
@@ -23,7 +23,7 @@ class Health:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._checks: dict[str, Check] = {}
+        self._checks: dict[str, HealthCheck] = {}
         self._clock = clock
         self._pipeline: Callable[[], Mapping[str, str]] = dict
         self._warnings: deque[tuple[float, str, str]] = deque(maxlen=WARNINGS_MAX)
@@ -41,7 +41,7 @@ class Health:
                 found.setdefault(part, {})[text] = None
         return {part: list(texts) for part, texts in found.items()}
 
-    def set_check(self, part: str, check: Check) -> None:
+    def set_check(self, part: str, check: HealthCheck) -> None:
         """Add or replace the check of a part."""
         self._checks[part] = check
 

@@ -7,7 +7,7 @@ from streams.runtime.chaining import UNWRITTEN
 from streams.topics import CLIENT_TOPICS
 from streams.tracing.context import TraceContext, parse_origin
 from streams.tracing.scope import REQUEST_TRACE, Scope, open_scope
-from streams.tracing.spans import OFFSET, Attributes, Messaging, Span, now
+from streams.tracing.spans import OFFSET, Messaging, Span, SpanAttributes, now
 
 
 def begin(record: Incoming, step: str, due: float | None) -> Scope:
@@ -44,7 +44,7 @@ def end(scope: Scope, record: Incoming, topic: str, group: str, started: int) ->
     """
     if scope.recorder is None:
         return
-    attributes: Attributes = {} if record.offset == UNWRITTEN else {OFFSET: record.offset}
+    attributes: SpanAttributes = {} if record.offset == UNWRITTEN else {OFFSET: record.offset}
     if scope.request_id:
         attributes["clipmill.request_id"] = scope.request_id
     scope.recorder.record(

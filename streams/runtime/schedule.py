@@ -13,7 +13,7 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
-from streams.claims import Claim, Path, cancellable_ids
+from streams.claims import Claim, TopicPath, cancellable_ids
 from streams.priority_queue import AGEING, URGENT, PriorityQueue, QueueEntry, arrivals
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Schedule(Generic[T]):
     """The records that a stage holds and has not started."""
 
     def __init__(self) -> None:
-        self._queues: dict[Path, PriorityQueue[T]] = {}
+        self._queues: dict[TopicPath, PriorityQueue[T]] = {}
         self._chains: dict[bytes, _Chain[T]] = {}
         self._by_name: dict[str, list[Scheduled[T]]] = {}
         self._entries: set[Scheduled[T]] = set()
@@ -214,7 +214,7 @@ class Schedule(Generic[T]):
                 del self._by_name[name]
 
 
-def _effective_path(entry: Scheduled[T]) -> Path:
+def _effective_path(entry: Scheduled[T]) -> TopicPath:
     """Return the path that needs capacity: a cancelled request produces only its result."""
     return () if entry.rank >= URGENT else entry.claim.path
 

@@ -21,6 +21,7 @@ from streams.faust_driver.app import build_app, crash_of, start_app
 from streams.faust_driver.static_member import StaticMember
 from streams.intake import Intake
 from streams.memory.release import trim_memory
+from streams.observability.health import HealthCheck
 from streams.observability.lag import StageProgress
 from streams.observability.metrics import StageMetrics
 from streams.records import Effect, Incoming, Outgoing
@@ -34,7 +35,7 @@ from streams.runtime.processor import RecordProcessor
 from streams.runtime.stage_tables import FLUSH_SECONDS, StageTables
 from streams.runtime.stall_detector import Position, StallDetector, StalledError
 from streams.runtime.worker_services import WorkerServices
-from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
+from streams.stage import PeriodicTask, SlicingHandler, Stage, StageContext
 from streams.topics import BY_NAME, CLIENT_TOPICS, READERS
 
 log = logging.getLogger(__name__)

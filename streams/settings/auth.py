@@ -24,7 +24,7 @@ def _reject_duplicate_names(files: tuple[Path, ...]) -> tuple[Path, ...]:
     return files
 
 
-CookieFiles = Annotated[
+CookieFilePaths = Annotated[
     tuple[Path, ...],
     Field(min_length=1),
     BeforeValidator(_as_list),
@@ -38,7 +38,7 @@ class AuthSettings(Group):
     authenticator: str = Field(
         "cookie_files", description="Source of the accounts: cookie_files, or a plug-in's name."
     )
-    cookie_files: dict[str, CookieFiles] = Field(
+    cookie_files: dict[str, CookieFilePaths] = Field(
         {},
         description="Netscape cookie files or folders of them, by platform,"
         ' {"tiktok": "tiktok.txt"} or {"tiktok": ["a.txt", "b.txt"]}; one account per file.',

@@ -21,7 +21,7 @@ DEFAULT = "default"
 
 ARGUMENT = "command line"
 
-Path = tuple[str, ...]
+SettingPath = tuple[str, ...]
 
 
 class EffectiveSetting(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ def effective_settings(settings: Settings) -> list[EffectiveSetting]:
     ]
 
 
-def _value(settings: Any, path: Path) -> Any:
+def _value(settings: Any, path: SettingPath) -> Any:
     for name in path:
         settings = getattr(settings, name)
     return settings
@@ -96,7 +96,7 @@ def _without_login(text: str) -> str:
     return re.sub(r"(?<=://)[^/?#]+@", "********@", text)
 
 
-def _source(path: Path, file: dict[str, Any]) -> str:
+def _source(path: SettingPath, file: dict[str, Any]) -> str:
     variables = {name.upper(): value for name, value in os.environ.items()}
     group = variable_name(path[:1])
     if variable_name(path) in variables:
@@ -106,7 +106,7 @@ def _source(path: Path, file: dict[str, Any]) -> str:
     return f"file {config_file()}" if _contains(file, path) else DEFAULT
 
 
-def _contains(node: Any, path: Path) -> bool:
+def _contains(node: Any, path: SettingPath) -> bool:
     for name in path:
         if not isinstance(node, dict) or name not in node:
             return False

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from schemas.errors import ErrorCode
-from streams.settings.kinds import Count, Group, Rate, Seconds, Share, Wait
+from streams.settings.kinds import Count, Group, PositiveRate, Seconds, Share, Wait
 from streams.settings.platforms import PlatformName
 
 
@@ -56,13 +56,13 @@ class LimitSettings(Group):
         2, description="Concurrent listing reads in one process, limited apart from page reads."
     )
     download_tasks: Count = Field(5, description="Concurrent file downloads in one process.")
-    requests_per_second: dict[PlatformName, Rate] = Field(
+    requests_per_second: dict[PlatformName, PositiveRate] = Field(
         {}, description='Page requests per second by platform, for each egress, {"tiktok": 10}.'
     )
-    default_requests_per_second: Rate = Field(
+    default_requests_per_second: PositiveRate = Field(
         10, description="Page requests per second of any other platform, for each egress."
     )
-    floor_requests_per_second: Rate = Field(
+    floor_requests_per_second: PositiveRate = Field(
         0.5, description="Lower bound to which failures reduce the rate of a platform."
     )
     burst_seconds: Wait = Field(

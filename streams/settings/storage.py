@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from schemas.path_template import parse_template
-from streams.settings.kinds import Bytes, Count, Group, Rate, Seconds, check_url
+from streams.settings.kinds import Bytes, Count, Group, PositiveRate, Seconds, check_url
 from streams.settings.platforms import PlatformName
 
 PART_BYTES_MIN = 5 * 2**20
@@ -33,7 +33,7 @@ class DownloadSettings(Group):
     file_bytes: Bytes = Field(
         2_000_000_000, description="Maximum bytes of all files of one post together."
     )
-    bytes_per_second: Rate | None = Field(
+    bytes_per_second: PositiveRate | None = Field(
         None, description="Bandwidth of all downloads of a process together; none: unlimited."
     )
     probe: bool = Field(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from streams.tracing.context import KNOWN_FLAGS, TraceContext
-from streams.tracing.spans import Attributes, Kind, Messaging, Span, SpanEvent
+from streams.tracing.spans import Messaging, Span, SpanAttributes, SpanEvent, SpanKind
 
 # A tag is the number of a field and its wire type: number << 3 | type.
 VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
@@ -23,7 +23,7 @@ REMOTE_PARENT = 0x300
 
 NO_PARENT = 0x100
 
-KINDS: dict[Kind, int] = {"internal": 1, "client": 3, "producer": 4, "consumer": 5}
+KINDS: dict[SpanKind, int] = {"internal": 1, "client": 3, "producer": 4, "consumer": 5}
 
 CONSTANT_ATTRIBUTES = frozenset(
     {
@@ -148,7 +148,7 @@ def encode_request(resource: bytes, scope: bytes, spans: Iterable[bytes]) -> byt
 
 
 @lru_cache(maxsize=512)
-def _kind_and_name(kind: Kind, name: str) -> bytes:
+def _kind_and_name(kind: SpanKind, name: str) -> bytes:
     return _KIND + _varint(KINDS[kind]) + _text(_NAME, name)
 
 
@@ -164,7 +164,7 @@ def _bounded(nanoseconds: int) -> int:
     return min(max(nanoseconds, 0), UINT_64_MAX)
 
 
-def _attributes(tag: bytes, attributes: Attributes) -> list[bytes]:
+def _attributes(tag: bytes, attributes: SpanAttributes) -> list[bytes]:
     return [
         _constant_attribute(tag, key, value)
         if key in CONSTANT_ATTRIBUTES
@@ -186,7 +186,7 @@ _constant_attribute = lru_cache(maxsize=1024)(_attribute)
 
 @lru_cache(maxsize=1024)
 def _messaging(messaging: Messaging) -> bytes:
-    attributes: Attributes = {
+    attributes: SpanAttributes = {
         "messaging.system": "kafka",
         "messaging.operation.name": messaging.operation,
         "messaging.operation.type": messaging.operation,

@@ -23,7 +23,7 @@ from streams.tracing.context import (
     span_digest,
     trace_digest,
 )
-from streams.tracing.spans import Attributes, Recorder, Recording, Span, SpanEvent, now
+from streams.tracing.spans import Recorder, Recording, Span, SpanAttributes, SpanEvent, now
 
 REQUEST_TRACE = "clipmill_trace"
 """Header: trace id of the request and span id of its client, if ``traceparent`` differs."""
@@ -218,7 +218,7 @@ REASON_CHARACTERS = 300
 
 
 def failure_event(code: str, reason: str) -> SpanEvent:
-    bounded: Attributes = {"error.type": code, "clipmill.reason": reason[:REASON_CHARACTERS]}
+    bounded: SpanAttributes = {"error.type": code, "clipmill.reason": reason[:REASON_CHARACTERS]}
     return SpanEvent("failure", now(), bounded)
 
 
@@ -228,7 +228,7 @@ def request_span(
     *,
     start: datetime,
     end: datetime,
-    attributes: Attributes,
+    attributes: SpanAttributes,
     error: str = "",
 ) -> tuple[Span, ...]:
     """Return the root span of a request, nothing when not sampled.

@@ -7,9 +7,9 @@ import msgspec
 
 from streams.tracing.context import TraceContext
 
-Kind = Literal["internal", "producer", "consumer", "client"]
+SpanKind = Literal["internal", "producer", "consumer", "client"]
 
-Attributes = dict[str, str | int]
+SpanAttributes = dict[str, str | int]
 
 OFFSET = "messaging.kafka.offset"
 """Attribute of a record on Kafka; one that a chained stage processed unwritten has none."""
@@ -36,7 +36,7 @@ class SpanEvent(msgspec.Struct, frozen=True):
 
     name: str
     at: int
-    attributes: Attributes
+    attributes: SpanAttributes
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,13 +53,13 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    kind: Kind
+    kind: SpanKind
     context: TraceContext
     parent_id: str
     start: int = 0
     end: int = 0
     messaging: Messaging | None = None
-    attributes: Attributes = {}
+    attributes: SpanAttributes = {}
     links: tuple[TraceContext, ...] = ()
     events: tuple[SpanEvent, ...] = ()
     error: str = ""

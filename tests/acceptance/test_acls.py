@@ -10,7 +10,7 @@ import pytest_asyncio
 from click.testing import CliRunner
 
 from streams.cli.topics import topics
-from streams.cluster.acls import Acl, Operation, Resource
+from streams.cluster.acls import Acl, AclOperationName, AclResource
 from streams.cluster.authorization import missing_acls
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, VALIDATED
@@ -79,7 +79,7 @@ async def wait_until_healthy(client: PipelineClient, worker: Process) -> None:
         await client.pipeline.read_results(0.2)
 
 
-def acl(resource: Resource, name: str, operation: Operation) -> Acl:
+def acl(resource: AclResource, name: str, operation: AclOperationName) -> Acl:
     return Acl(resource, name, (operation,))
 
 
@@ -249,7 +249,7 @@ async def test_consumer_resumes_when_its_revoked_acl_is_restored(
     pipeline: SecuredPipeline,
     worker: Process,
     foreign_client: ForeignClient,
-    resource: Resource,
+    resource: AclResource,
     name: str,
 ) -> None:
     client = PipelineClient(pipeline)

@@ -12,7 +12,7 @@ from obstore.store import S3Store
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage_check.cli import check_storage, storage
 from agents.storage_check.open_uploads import list_open_uploads
-from agents.storage_check.report import State, StorageReport
+from agents.storage_check.report import CheckState, StorageReport
 from agents.storage_check.s3_requests import Login
 from streams.settings import Settings
 from tests.storage_servers import (
@@ -44,7 +44,7 @@ def log_in(login: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def states(report: StorageReport) -> dict[str, State]:
+def states(report: StorageReport) -> dict[str, CheckState]:
     return {each.name: each.state for each in report.checks}
 
 
@@ -56,14 +56,14 @@ async def test_working_store_passes_and_nothing_remains(
     assert report.healthy
     assert report.storage == "s3://clips/media"
     assert states(report) == {
-        "put an object": State.OK,
-        "create only": State.OK,
-        "replace one version only": State.OK,
-        "put an object in parts": State.OK,
-        "read a range": State.OK,
-        "list a folder": State.OK,
-        "delete": State.OK,
-        "rule for interrupted uploads": State.WARNING,
+        "put an object": CheckState.OK,
+        "create only": CheckState.OK,
+        "replace one version only": CheckState.OK,
+        "put an object in parts": CheckState.OK,
+        "read a range": CheckState.OK,
+        "list a folder": CheckState.OK,
+        "delete": CheckState.OK,
+        "rule for interrupted uploads": CheckState.WARNING,
     }
     assert "there is none" in report.checks[-1].text
     store = S3Store(
@@ -80,14 +80,14 @@ async def test_login_without_permission_fails_at_the_first_write(
     log_in(READER_LOGIN, monkeypatch)
     report = await check_storage(settings)
     assert not report.healthy
-    assert states(report) == {"put an object": State.FAILED}
+    assert states(report) == {"put an object": CheckState.FAILED}
     assert "access is denied" in report.checks[0].text
 
 
 async def test_directory_is_checked_by_its_probe(tmp_path: Path) -> None:
     report = await check_storage(Settings(data_dir=tmp_path))
     assert report.healthy
-    assert states(report) == {"write and remove a file": State.OK}
+    assert states(report) == {"write and remove a file": CheckState.OK}
 
 
 async def test_unusable_directory_fails(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from agents.manifests.dash import parse_dash
 from agents.manifests.hls import parse_hls
 from agents.manifests.segments import Resource, TrackPart, parts_of, unreadable
 from agents.network.addresses import parse_media_url
-from agents.network.resource import FetchedResource, ResourceFetcher, Write
+from agents.network.resource import FetchedResource, ResourceFetcher, WriteBytes
 from agents.network.transfer import RESUMABLE, FetchLimits, Sleep, backoffs
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MediaSource
@@ -72,7 +72,7 @@ class TrackRequests:
                     raise
             await self.sleep(seconds)
 
-    async def stream(self, resource: Resource, write: Write) -> FetchedResource:
+    async def stream(self, resource: Resource, write: WriteBytes) -> FetchedResource:
         """Fetch a resource, once.
 
         Raises:

@@ -21,7 +21,7 @@ SHORT_HOSTS = ("vm.tiktok.com", "vt.tiktok.com")
 
 HOSTS = PAGE_HOSTS + SHORT_HOSTS
 
-Kind = Literal["post", "story", "query", "short", "shared", "profile", "collection", "refused"]
+LinkKind = Literal["post", "story", "query", "short", "shared", "profile", "collection", "refused"]
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Form(msgspec.Struct, frozen=True):
 
     path: str
     example: str
-    kind: Kind = "refused"
+    kind: LinkKind = "refused"
     what: str = ""
     hosts: tuple[str, ...] = PAGE_HOSTS
 

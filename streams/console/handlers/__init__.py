@@ -32,7 +32,7 @@ from streams.console.handlers import (
     submission,
 )
 from streams.console.health.facts import FactsReader
-from streams.console.routes import Operation, Routes
+from streams.console.routes import RouteOperation, Routes
 from streams.console.services import Services
 from streams.settings.effective import effective_settings
 
@@ -58,7 +58,7 @@ ALL_ROUTES: tuple[Routes, ...] = (
     login.ROUTES,
 )
 
-OPERATIONS: tuple[Operation, ...] = tuple(
+OPERATIONS: tuple[RouteOperation, ...] = tuple(
     operation for routes in ALL_ROUTES for operation in routes.operations
 )
 """The operations of the API, in the order of its documents."""

@@ -30,7 +30,7 @@ from streams.console.health.shared_states import accounts, breakers, rates
 from streams.console.http_messages import json_response, read_object
 from streams.console.jobs.selection import UNDECIDED
 from streams.console.rendering import redirect, render
-from streams.console.routes import CHANGE_ERRORS, NO_BODY, Operation, Parameter, Routes
+from streams.console.routes import CHANGE_ERRORS, NO_BODY, Parameter, RouteOperation, Routes
 from streams.console.services import SERVICES
 from streams.history.rows import RequestFilter
 
@@ -108,7 +108,7 @@ async def breakers_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/breakers",
         name="listBreakers",
@@ -123,7 +123,7 @@ async def list_breakers(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/rates",
         name="listRates",
@@ -138,7 +138,7 @@ async def list_rates(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/accounts",
         name="listAccounts",
@@ -152,8 +152,8 @@ async def list_accounts(request: web.Request) -> web.StreamResponse:
     return json_response({"accounts": signals_to_json(found)})
 
 
-def _change(path: str, name: str, summary: str, parameter: Parameter) -> Operation:
-    return Operation(
+def _change(path: str, name: str, summary: str, parameter: Parameter) -> RouteOperation:
+    return RouteOperation(
         method="post",
         path=path,
         name=name,

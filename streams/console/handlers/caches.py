@@ -14,7 +14,7 @@ from schemas.signals import CacheFigures, CacheLevelState, CacheState
 from streams.console.health.shared_states import caches
 from streams.console.http_messages import json_response
 from streams.console.rendering import render
-from streams.console.routes import Operation, Routes
+from streams.console.routes import RouteOperation, Routes
 from streams.console.services import SERVICES
 
 ROUTES = Routes()
@@ -156,7 +156,7 @@ async def caches_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/caches",
         name="listCaches",

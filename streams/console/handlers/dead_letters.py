@@ -26,16 +26,16 @@ from streams.console.routes import (
     CHANGE_ERRORS,
     READ_ERRORS,
     Body,
-    Operation,
     Parameter,
+    RouteOperation,
     Routes,
 )
 from streams.console.services import SERVICES
 from streams.deadletters.dead_letter import (
     STATES,
+    DeadLetterState,
     DeadLetterSummary,
     NewestDeadLetters,
-    State,
     refusal,
 )
 from streams.deadletters.headers import DeadLetterHeaders
@@ -62,7 +62,7 @@ class DeadLetterView(DeadLetterHeaders, frozen=True, kw_only=True):
     """
 
     id: str
-    state: State
+    state: DeadLetterState
     mark: DeadLetterStatus | None
 
 
@@ -166,7 +166,7 @@ async def dead_letters_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/deadletters",
         name="listDeadLetters",
@@ -237,7 +237,7 @@ async def dead_letter_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/deadletters/{id}",
         name="showDeadLetter",
@@ -279,7 +279,7 @@ async def resolve_form(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="post",
         path="/deadletters/{id}/resolve",
         name="resolveDeadLetter",

@@ -11,7 +11,7 @@ from streams.console.event_text import opening, parse_id, request_event
 from streams.console.feed import ChangeFeed, Viewer
 from streams.console.http_messages import HEADERS
 from streams.console.queries import QueryError
-from streams.console.routes import READ_ERRORS, Operation, Parameter, Routes
+from streams.console.routes import READ_ERRORS, Parameter, RouteOperation, Routes
 from streams.console.services import SERVICES
 from streams.history.rows import Revision
 from streams.history.store import HistoryError, HistoryStore
@@ -36,7 +36,7 @@ _STREAM: dict[str, Any] = {
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/events",
         name="streamEvents",

@@ -10,7 +10,7 @@ from aiohttp import web
 from schemas.error_catalog import MESSAGES, REQUEST
 from streams.console.http_messages import json_response
 from streams.console.rendering import render
-from streams.console.routes import Operation, Routes
+from streams.console.routes import RouteOperation, Routes
 from streams.console.services import SERVICES
 from streams.history.statistics import FailureGroup, read_failures
 
@@ -67,7 +67,7 @@ def _view(group: FailureGroup, groups: Sequence[FailureGroup]) -> FailureView:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/failures",
         name="listFailures",

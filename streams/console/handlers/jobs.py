@@ -25,8 +25,8 @@ from streams.console.routes import (
     NO_BODY,
     READ_ERRORS,
     Body,
-    Operation,
     Parameter,
+    RouteOperation,
     Routes,
 )
 from streams.console.services import SERVICES
@@ -87,7 +87,7 @@ async def jobs_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/jobs",
         name="listJobs",
@@ -111,7 +111,7 @@ async def job_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/jobs/{id}",
         name="showJob",
@@ -194,7 +194,7 @@ def _filter_texts(values: Mapping[str, str]) -> dict[str, str]:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="post",
         path="/jobs",
         name="createJob",
@@ -250,7 +250,7 @@ async def stop_job_form(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="post",
         path="/jobs/{id}/stop",
         name="stopJob",

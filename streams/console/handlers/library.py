@@ -10,7 +10,7 @@ from streams.console.handlers.requests import PAGE_PARAMETERS, ROW, HistoryReque
 from streams.console.http_messages import json_response
 from streams.console.queries import Page, parse_moment, parse_page
 from streams.console.rendering import render
-from streams.console.routes import Operation, Parameter, Routes
+from streams.console.routes import Parameter, RouteOperation, Routes
 from streams.console.services import SERVICES
 from streams.history.library import LibraryFilter, LibraryTotals, find_files, sum_files
 from streams.history.rows import RequestRow, row_to_json
@@ -63,7 +63,7 @@ async def library_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/library",
         name="listLibrary",

@@ -13,7 +13,7 @@ from streams.console.http_messages import json_response
 from streams.console.jobs.store import LATEST_MAX
 from streams.console.queries import Page, QueryError, parse_moment, parse_page
 from streams.console.rendering import render
-from streams.console.routes import Operation, Parameter, Routes
+from streams.console.routes import Parameter, RouteOperation, Routes
 from streams.console.services import SERVICES, Services
 from streams.history.order_list import OrderFilter, find_orders
 from streams.history.orders import Order
@@ -101,7 +101,7 @@ async def orders_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/orders",
         name="listOrders",

@@ -20,7 +20,7 @@ from streams.console.health.lag import TopicLag
 from streams.console.health.problems import find_problems
 from streams.console.http_messages import json_response
 from streams.console.rendering import render
-from streams.console.routes import Operation, Routes
+from streams.console.routes import RouteOperation, Routes
 from streams.history.statistics import Results, Waiting
 
 ROUTES = Routes()
@@ -140,7 +140,7 @@ async def overview_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/overview",
         name="showOverview",
@@ -186,7 +186,7 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/stages",
         name="listStages",

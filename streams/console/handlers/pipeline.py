@@ -11,7 +11,7 @@ from streams.console.health.shared_states import engines
 from streams.console.http_messages import json_response
 from streams.console.pipeline import PipelineView
 from streams.console.rendering import render
-from streams.console.routes import Operation, Routes
+from streams.console.routes import RouteOperation, Routes
 from streams.console.services import SERVICES
 
 ROUTES = Routes()
@@ -37,7 +37,7 @@ async def pipeline_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/topics",
         name="listTopics",
@@ -86,7 +86,7 @@ async def list_topics(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/engine",
         name="showEngine",

@@ -14,7 +14,7 @@ from aiohttp import web
 from streams.console.http_messages import json_response
 from streams.console.openapi import openapi
 from streams.console.rendering import render
-from streams.console.routes import ROOT, Operation, Routes
+from streams.console.routes import ROOT, RouteOperation, Routes
 from streams.contract.asyncapi import asyncapi
 from streams.stage import load_stages
 
@@ -60,7 +60,7 @@ class SchemaView(msgspec.Struct, frozen=True, kw_only=True):
 class ApiDocument:
     """The OpenAPI document of these operations, and what its page shows; made when needed."""
 
-    def __init__(self, operations: Iterable[Operation]) -> None:
+    def __init__(self, operations: Iterable[RouteOperation]) -> None:
         self._operations = operations
 
     @cached_property
@@ -94,7 +94,7 @@ async def api_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/openapi.json",
         name="openapi",
@@ -110,7 +110,7 @@ async def show_openapi(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/asyncapi.json",
         name="asyncapi",

@@ -17,7 +17,7 @@ from streams.console.dead_letter_queries import (
 from streams.console.forms import form_values
 from streams.console.http_messages import json_response, read_object
 from streams.console.rendering import redirect, render
-from streams.console.routes import CHANGE_ERRORS, Body, Operation, Routes
+from streams.console.routes import CHANGE_ERRORS, Body, RouteOperation, Routes
 from streams.console.services import SERVICES
 
 ROUTES = Routes()
@@ -127,7 +127,7 @@ async def replay_form(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/replay",
         name="showReplay",
@@ -142,7 +142,7 @@ async def show_replay(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="post",
         path="/replay",
         name="replayDeadLetters",
@@ -162,7 +162,7 @@ async def replay(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="post",
         path="/replay/dry-run",
         name="dryRunReplay",

@@ -16,10 +16,10 @@ from streams.console.event_text import format_id
 from streams.console.handlers.requests import ROW, HistoryRequest
 from streams.console.http_messages import json_response
 from streams.console.rendering import render
-from streams.console.routes import READ_ERRORS, Operation, Parameter, Routes
+from streams.console.routes import READ_ERRORS, Parameter, RouteOperation, Routes
 from streams.console.services import SERVICES
 from streams.console.timeline import RETRIES, failed_endpoints, timeline
-from streams.history.changes import Event
+from streams.history.changes import RequestEvent
 from streams.history.rows import RequestFilter, RequestRow, event_to_json, row_to_json
 from streams.settings.console import TRACE_ID
 
@@ -39,7 +39,7 @@ ID = Parameter(
 )
 
 
-class HistoryEvent(Event, frozen=True, kw_only=True):
+class HistoryEvent(RequestEvent, frozen=True, kw_only=True):
     """A transition of a request.
 
     Attributes:
@@ -95,7 +95,7 @@ async def request_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/requests/{id}",
         name="showRequest",
@@ -126,7 +126,7 @@ def _trace_link(trace_url: str | None, row: RequestRow) -> str | None:
 
 
 def waiting_reasons(
-    row: RequestRow, events: Sequence[Event], shared_state: SharedState
+    row: RequestRow, events: Sequence[RequestEvent], shared_state: SharedState
 ) -> list[str]:
     """Return why a request is not processed now, a sentence each; none of a decided one."""
     if row.is_final:
@@ -144,7 +144,7 @@ def waiting_reasons(
     return reasons
 
 
-def _reason_of(retry: Event, stage: str) -> str:
+def _reason_of(retry: RequestEvent, stage: str) -> str:
     code = retry.detail.get("code", "an unknown error")
     if retry.transition == "parked":
         return f"The cause of {code} is outside of the request: the wait uses up no attempt."

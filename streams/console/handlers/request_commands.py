@@ -15,7 +15,7 @@ from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option
 from streams.console.handlers.request import ID, unknown_request
 from streams.console.http_messages import json_response, read_object
 from streams.console.rendering import redirect, render
-from streams.console.routes import CHANGE_ERRORS, NO_BODY, Body, Operation, Routes
+from streams.console.routes import CHANGE_ERRORS, NO_BODY, Body, RouteOperation, Routes
 from streams.console.services import SERVICES
 from streams.history.rows import RequestFilter
 from streams.new_requests import new_id
@@ -77,7 +77,7 @@ async def cancel_form(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="post",
         path="/requests/{id}/cancel",
         name="cancelRequest",
@@ -120,7 +120,7 @@ async def retry_form(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="post",
         path="/requests/{id}/retry",
         name="retryRequest",

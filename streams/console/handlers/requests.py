@@ -21,7 +21,7 @@ from streams.console.queries import (
     parse_page,
 )
 from streams.console.rendering import redirect, render
-from streams.console.routes import Operation, Parameter, Routes
+from streams.console.routes import Parameter, RouteOperation, Routes
 from streams.console.services import SERVICES
 from streams.history.changes import HistoryFile
 from streams.history.rows import RequestFilter, RequestRow, row_to_json
@@ -172,7 +172,7 @@ def _find_criterion(store: HistoryStore, text: str) -> str | None:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/requests",
         name="listRequests",
@@ -199,7 +199,7 @@ async def list_requests(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/counts",
         name="countRequests",

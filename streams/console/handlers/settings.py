@@ -8,7 +8,7 @@ from aiohttp import web
 from streams.console.http_messages import json_response
 from streams.console.queries import given_texts
 from streams.console.rendering import render
-from streams.console.routes import Operation, Parameter, Routes
+from streams.console.routes import Parameter, RouteOperation, Routes
 from streams.settings.effective import EffectiveSetting
 
 ROUTES = Routes()
@@ -62,7 +62,7 @@ async def settings_page(request: web.Request) -> web.StreamResponse:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="get",
         path="/settings",
         name="listSettings",

@@ -21,7 +21,7 @@ from streams.console.errors import CallError
 from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option_values
 from streams.console.http_messages import json_response, read_body
 from streams.console.rendering import redirect, render
-from streams.console.routes import CHANGE_ERRORS, Body, Operation, Routes
+from streams.console.routes import CHANGE_ERRORS, Body, RouteOperation, Routes
 from streams.console.services import SERVICES
 from streams.history.rows import format_time
 from streams.new_requests import InputError, NewRequest, new_id
@@ -123,7 +123,7 @@ def find_links(text: str) -> list[str]:
 
 
 @ROUTES.operation(
-    Operation(
+    RouteOperation(
         method="post",
         path="/requests",
         name="submitRequests",

@@ -10,7 +10,7 @@ RUNBOOKS = "docs/runbooks"
 """Directory of the runbooks in the repository."""
 
 
-class Action(msgspec.Struct, frozen=True, kw_only=True):
+class FindingLink(msgspec.Struct, frozen=True, kw_only=True):
     """A link beside a finding.
 
     Attributes:
@@ -41,17 +41,17 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     remedy: str
     command: str | None = None
-    actions: tuple[Action, ...] = ()
+    actions: tuple[FindingLink, ...] = ()
     error: str | None = None
     runbook: str | None = None
 
 
-def change(label: str, page: str, **query: str) -> Action:
-    return Action(label=label, page=page, query=query, is_change=True)
+def change(label: str, page: str, **query: str) -> FindingLink:
+    return FindingLink(label=label, page=page, query=query, is_change=True)
 
 
-def link(label: str, page: str, **query: str) -> Action:
-    return Action(label=label, page=page, query=query)
+def link(label: str, page: str, **query: str) -> FindingLink:
+    return FindingLink(label=label, page=page, query=query)
 
 
 def quantity(count: int, noun: str) -> str:

@@ -78,7 +78,7 @@ class LagReport(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
-Measure = Callable[[], Awaitable[Mapping[str, StageLag]]]
+MeasureLag = Callable[[], Awaitable[Mapping[str, StageLag]]]
 
 
 class LagReader:
@@ -91,7 +91,7 @@ class LagReader:
         clock: seconds, monotonic.
     """
 
-    def __init__(self, measure: Measure, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, measure: MeasureLag, clock: Callable[[], float] = time.monotonic) -> None:
         self.measure = measure
         self._clock = clock
         self._report = LagReport(problem="it is being measured")

@@ -4,7 +4,6 @@ Malformed values are left out.
 """
 
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from schemas.signals import (
     ACCOUNT,
@@ -23,10 +22,8 @@ from schemas.signals import (
     IntakeSignal,
     RateState,
 )
-from streams.cluster.shared_state import SharedState
+from streams.cluster.shared_state import SharedState, Signal
 from streams.media_host_waits import WaitingHost, read_waiting_hosts
-
-Signal = TypeVar("Signal")
 
 STALE_ACCOUNT = timedelta(seconds=3 * ACCOUNT_SECONDS)
 

@@ -4,7 +4,7 @@ import pytest
 from agents.delay import IN_FLIGHT_PER_TOPIC, MAX_DELAY_SECONDS, due_at, handle, on_bug
 from agents.delay import stage as delay_stage
 from agents.pipeline.events import DUE, TARGET, delay_headers
-from streams.claims import Claim, Path, priority_header
+from streams.claims import Claim, TopicPath, priority_header
 from streams.priority_queue import rank_of
 from streams.records import Incoming, Outgoing
 from streams.runtime.back_pressure import RETRY_BONUS
@@ -160,7 +160,9 @@ async def test_stage_consumes_every_delay_topic_with_a_large_window() -> None:
         (REQUESTS, ()),
     ],
 )
-def test_due_event_claims_its_target_topic_and_precedes_new_ones(target: Topic, path: Path) -> None:
+def test_due_event_claims_its_target_topic_and_precedes_new_ones(
+    target: Topic, path: TopicPath
+) -> None:
     headers = (*delay_headers(WRITTEN_AT, target), priority_header(3), ("ce_correlationid", b"b/1"))
     found = delay_stage.claim(make_record(b"{}", headers=headers))
     assert found == Claim(rank_of(3, in_batch=True) + RETRY_BONUS, path, request="b/1")

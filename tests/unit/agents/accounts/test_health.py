@@ -13,8 +13,8 @@ from agents.accounts.health import (
     REFUSED,
     REFUSED_RETRY_SECONDS,
     AccountHealth,
+    AccountStanding,
     Candidate,
-    State,
     after_use,
     choose,
     is_usable,
@@ -58,7 +58,7 @@ def account(name: str = "a", expires_at: float | None = None, **health: Any) -> 
 
 REFUSALS = tuple(use(LOGIN, f"tiktok:{number}") for number in range(REFUSALS_MAX))
 
-STATES: dict[str, tuple[AccountHealth, float, State]] = {
+STATES: dict[str, tuple[AccountHealth, float, AccountStanding]] = {
     "new": (AccountHealth(), NOW, "trusted"),
     "successful": (after(use()), NOW, "trusted"),
     "limited": (after(use(LIMITED)), NOW + COOLDOWN_SECONDS - 1, "resting"),
@@ -79,7 +79,9 @@ STATES: dict[str, tuple[AccountHealth, float, State]] = {
 
 
 @pytest.mark.parametrize(("health", "now", "state"), STATES.values(), ids=STATES)
-def test_state_follows_from_the_history(health: AccountHealth, now: float, state: State) -> None:
+def test_state_follows_from_the_history(
+    health: AccountHealth, now: float, state: AccountStanding
+) -> None:
     candidate = Candidate(name="a", health=health, written_at=NOW)
     assert state_of(candidate, now) == state
     assert is_usable(candidate, now) is (state in {"trusted", "doubtful"})
@@ -88,7 +90,7 @@ def test_state_follows_from_the_history(health: AccountHealth, now: float, state
 @pytest.mark.parametrize(
     ("expires_at", "state"), [(NOW, "expired"), (NOW + 1, "trusted"), (None, "trusted")]
 )
-def test_login_expires(expires_at: float | None, state: State) -> None:
+def test_login_expires(expires_at: float | None, state: AccountStanding) -> None:
     assert state_of(account(expires_at=expires_at), NOW) == state
 
 
@@ -101,7 +103,7 @@ def test_login_expires(expires_at: float | None, state: State) -> None:
     ],
 )
 def test_old_file_is_doubtful_without_a_success(
-    age: float, success_at: float | None, state: State
+    age: float, success_at: float | None, state: AccountStanding
 ) -> None:
     health = AccountHealth(success_at=success_at)
     candidate = Candidate(name="a", health=health, written_at=NOW - age)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from agents.caching.row_codec import expiry_of_packed
-from agents.caching.row_expiry import Slices
+from agents.caching.row_expiry import ReadSlices
 from streams import RowFields
 from streams.faust_driver.tables import IndexedStageTable
 from streams.records import Effect
@@ -12,7 +12,7 @@ from tests.state_stores import IndexedInMemoryStore
 from tests.unit.agents.builders import make_faust_app
 
 
-def slices_of(rows: Mapping[str, bytes], size: int | None = None) -> Slices:
+def slices_of(rows: Mapping[str, bytes], size: int | None = None) -> ReadSlices:
     """Read rows in slices; ``size`` replaces the size that the reader requests."""
 
     def read(requested: int) -> Iterable[Sequence[tuple[str, bytes]]]:

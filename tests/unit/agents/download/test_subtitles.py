@@ -18,7 +18,7 @@ from agents.download.storage_guard import StorageGuard
 from agents.download.subtitles import BYTES_MAX, FAILURES_MAX
 from agents.network.answers import too_large
 from agents.network.download import Fetched
-from agents.network.resource import ByteRange, FetchedResource, Write
+from agents.network.resource import ByteRange, FetchedResource, WriteBytes
 from agents.network.transfer import FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
 from agents.storage.local import LocalStorage
@@ -77,7 +77,7 @@ class FakeFetcher:
         self,
         source: MediaSource,
         byte_range: ByteRange | None,
-        write: Write,
+        write: WriteBytes,
         *,
         hosts: tuple[str, ...],
         limits: FetchLimits,

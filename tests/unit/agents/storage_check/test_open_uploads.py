@@ -12,7 +12,7 @@ from agents.storage_check.open_uploads import (
     check_upload_rule,
     list_open_uploads,
 )
-from agents.storage_check.report import State
+from agents.storage_check.report import CheckState
 from agents.storage_check.s3_requests import Login
 
 LOGIN = Login("key", "secret")
@@ -111,10 +111,14 @@ def test_other_answer_of_rules_is_an_error(answer: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("url", "state"),
-    [("az://clips", State.OK), ("gs://clips", State.WARNING), ("s3://clips", State.WARNING)],
+    [
+        ("az://clips", CheckState.OK),
+        ("gs://clips", CheckState.WARNING),
+        ("s3://clips", CheckState.WARNING),
+    ],
 )
 async def test_rule_that_cannot_be_asked_for_is_a_warning(
-    url: str, state: State, monkeypatch: pytest.MonkeyPatch
+    url: str, state: CheckState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     found = await check_upload_rule(ObjectStoreSettings(url=url))

@@ -26,7 +26,7 @@ from streams.console.server import build_console
 from streams.console.services import Services
 from streams.deadletters.dead_letter import DeadLetterRecord
 from streams.deadletters.plan import ReplayPlan, Totals
-from streams.history.changes import Event, RequestChange
+from streams.history.changes import RequestChange, RequestEvent
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore
 from streams.settings import ConsoleSettings, KafkaSettings, Settings
@@ -45,7 +45,7 @@ CHANGES = (
         url="https://www.tiktok.com/@a/video/7",
         video="tiktok:7",
         attempts=1,
-        event=Event(at=2.0, step="ledger", transition="finished", detail={"a": "b"}),
+        event=RequestEvent(at=2.0, step="ledger", transition="finished", detail={"a": "b"}),
     ),
     RequestChange(
         request_id="b/0",
@@ -66,7 +66,7 @@ CHANGES = (
         is_final=True,
         url=HOSTILE,
         error="request.invalid",
-        event=Event(at=6.0, step=HOSTILE, transition="finished", detail={HOSTILE: HOSTILE}),
+        event=RequestEvent(at=6.0, step=HOSTILE, transition="finished", detail={HOSTILE: HOSTILE}),
     ),
 )
 

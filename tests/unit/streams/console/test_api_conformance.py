@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from streams.console.handlers import OPERATIONS
 from streams.console.openapi import openapi
-from streams.console.routes import ROOT, Operation
+from streams.console.routes import ROOT, RouteOperation
 from streams.console.server import LINE_BYTES_MAX
 from tests.unit.streams.console.consoles import TOKEN
 from tests.unit.streams.console.raw_calls import raw_console
@@ -78,7 +78,7 @@ CASES = [
 
 @pytest.mark.parametrize(("operation", "mode"), CASES)
 def test_generated_calls_are_answered_as_documented(
-    console: str, operation: Operation, mode: GenerationMode
+    console: str, operation: RouteOperation, mode: GenerationMode
 ) -> None:
     strategy = SCHEMA[operation.path][operation.method.upper()].as_strategy(mode)
 

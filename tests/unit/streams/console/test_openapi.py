@@ -10,7 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from streams.console.handlers import OPERATIONS
 from streams.console.jobs.store import JobStore
 from streams.console.openapi import openapi
-from streams.console.routes import ROOT, Operation
+from streams.console.routes import ROOT, RouteOperation
 from streams.console.server import build_console
 from streams.history.store import HistoryStore
 from tests.unit.streams.console.consoles import CHANGES, TOKEN, running_console, services
@@ -67,7 +67,7 @@ def resolved(schema: object) -> Draft202012Validator:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
-def test_examples_are_valid(operation: Operation) -> None:
+def test_examples_are_valid(operation: RouteOperation) -> None:
     found = DOCUMENT["paths"][operation.path][operation.method]
     success = found["responses"][str(operation.status)]["content"][operation.content_type]
     resolved(success["schema"]).validate(success["example"])
@@ -132,7 +132,7 @@ WITH_BODY = [each for each in OPERATIONS if each.body is not None]
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=lambda each: each.name)
 async def test_other_content_type_is_answered_with_those_there_are(
-    tmp_path: Path, operation: Operation
+    tmp_path: Path, operation: RouteOperation
 ) -> None:
     target = f"{ROOT}{operation.path.replace('{id}', 'done').replace('{name}', 'a')}"
     async with running_console(tmp_path, *CHANGES) as client:

@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from streams.console.timeline import FULL_WIDTH, Phase, failed_endpoints, timeline
-from streams.history.changes import Event
+from streams.history.changes import RequestEvent
 from tests.unit.streams.console.rows import row_with
 
 
-def event(transition: str, at: float, stage: str = "s", **detail: str) -> Event:
-    return Event(at=at, step=stage, transition=transition, detail=detail)
+def event(transition: str, at: float, stage: str = "s", **detail: str) -> RequestEvent:
+    return RequestEvent(at=at, step=stage, transition=transition, detail=detail)
 
 
 def due(seconds: float) -> str:
@@ -32,7 +32,7 @@ EXTRACTED = event("extracted", 110.0, "extraction")
 FINISHED = event("finished", 112.0, "download")
 
 
-def phases_of(*events: Event, now: float = 200.0, **fields: Any) -> list[Phase]:
+def phases_of(*events: RequestEvent, now: float = 200.0, **fields: Any) -> list[Phase]:
     return timeline(row_with(received_at=100.0, **fields), events, now)
 
 
@@ -88,7 +88,7 @@ def test_command_takes_no_time() -> None:
         (),
     ],
 )
-def test_clocks_that_differ_break_nothing(events: tuple[Event, ...]) -> None:
+def test_clocks_that_differ_break_nothing(events: tuple[RequestEvent, ...]) -> None:
     for phase in phases_of(*events, now=99.0, is_final=False):
         assert phase.seconds >= 0
         assert 0 <= phase.offset < FULL_WIDTH

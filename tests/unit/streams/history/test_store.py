@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.history.changes import Event, RequestChange
+from streams.history.changes import RequestChange, RequestEvent
 from streams.history.rows import Cursor, RequestFilter, RequestRow
 from streams.history.statements import FoldedRecord
 from streams.history.store import (
@@ -49,7 +49,7 @@ def change(
 
 
 def transition(name: str, at: float, request_id: str = "r", **fields: Any) -> RequestChange:
-    event = Event(at=at, step="s", transition=name)
+    event = RequestEvent(at=at, step="s", transition=name)
     return change(request_id, at, event=event, **{"step": "s", **fields})
 
 
@@ -262,7 +262,7 @@ def test_positions_are_stored_with_the_rows_or_not_at_all(store: HistoryStore) -
     store.apply("audit", [FoldedRecord(0, 6, ACCEPTED)], positions, generation)
     assert store.positions("audit") == positions
     assert store.positions("results") == {}
-    broken = change("broken", event=Event(at=1.0, step="s", transition="t", detail={1j: ""}))  # type: ignore[dict-item]
+    broken = change("broken", event=RequestEvent(at=1.0, step="s", transition="t", detail={1j: ""}))  # type: ignore[dict-item]
     with pytest.raises(TypeError):
         store.apply("audit", [FoldedRecord(0, 7, broken)], {0: ReadPosition(8, 1)}, generation)
     assert store.positions("audit")[0] == ReadPosition(7, 1)

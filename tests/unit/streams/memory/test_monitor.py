@@ -8,7 +8,7 @@ import pytest
 
 from streams.intake import Intake
 from streams.memory.monitor import MemoryExhaustedError, MemoryMonitor, MemorySample, sample_process
-from streams.memory.reading import Kind, Limit, Usage
+from streams.memory.reading import Limit, ProcessKind, Usage
 from streams.memory.users import MemoryUsers
 from streams.observability.metrics import REGISTRY
 from streams.settings import MemorySettings
@@ -91,7 +91,7 @@ class MonitorHarness:
         return "".join("." if problem is None else "P" for problem in self.problems)
 
 
-def sample_of(used: float, kind: Kind = "worker") -> MemorySample:
+def sample_of(used: float, kind: ProcessKind = "worker") -> MemorySample:
     use = Usage(memory_bytes=int(used * MEBIBYTE), files=12, threads=3)
     return MemorySample({kind: use}, Limit(LIMIT * MEBIBYTE, "a test"))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.memory.monitor import Action, Pressure, decide
+from streams.memory.monitor import MemoryAction, Pressure, decide
 from streams.settings import MemorySettings
 
 SETTINGS = MemorySettings(
@@ -50,7 +50,9 @@ PAUSED_LONG = Pressure(relieved_at=NOW - 1, paused_at=NOW - 600)
         ),
     ],
 )
-def test_action_for_pressure_and_share(pressure: Pressure, share: float, action: Action) -> None:
+def test_action_for_pressure_and_share(
+    pressure: Pressure, share: float, action: MemoryAction
+) -> None:
     assert decide(pressure, share, NOW, SETTINGS)[1] == action
 
 
@@ -73,7 +75,7 @@ def test_any_sequence_of_shares_respects_the_thresholds(shares: list[float], ste
     """Reliefs are `relief_seconds` apart; pauses and resumes alternate."""
     pressure, now = Pressure(), 0.0
     reliefs: list[float] = []
-    transitions: list[Action] = []
+    transitions: list[MemoryAction] = []
     for share in shares:
         now += step
         was_paused = pressure.paused_at is not None

@@ -13,7 +13,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.claims import Claim, Path, claim_of
+from streams.claims import Claim, TopicPath, claim_of
 from streams.cluster.record_batches import UndecodableBatch
 from streams.cluster.shared_state import SharedState
 from streams.faust_driver.app import to_incoming
@@ -499,7 +499,7 @@ async def test_error_in_the_delay_queue_fails_the_stage(delayed: ConsumptionHarn
 # Order of records
 
 
-def ranked(*ranks: int, path: Path = (), cost: int = 1) -> Callable[[Incoming], Claim]:
+def ranked(*ranks: int, path: TopicPath = (), cost: int = 1) -> Callable[[Incoming], Claim]:
     """Return claims with these ranks by offset."""
 
     def claim(record: Incoming) -> Claim:

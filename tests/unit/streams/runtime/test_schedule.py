@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.claims import Claim, Path
+from streams.claims import Claim, TopicPath
 from streams.priority_queue import AGEING, URGENT
 from streams.runtime.schedule import Schedule, Scheduled
 from streams.topics import AUDIT, EXTRACTED, VALIDATED
@@ -144,7 +144,7 @@ class Step:
     kind: str
     key: bytes | None
     rank: int
-    path: Path
+    path: TopicPath
 
 
 steps = st.builds(
@@ -165,7 +165,7 @@ class ScheduleModel:
         self.served: list[int] = []
         self.lost: set[int] = set()
         self.busy: dict[bytes, list[Scheduled[int]]] = {}
-        self.closed: Path = ()
+        self.closed: TopicPath = ()
 
     def apply(self, number: int, step: Step) -> None:
         match step.kind:

@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
 from streams.tracing.context import TraceContext
 from streams.tracing.otlp_encoding import encode_request, encode_resource, encode_span
-from streams.tracing.spans import Kind, Span, SpanEvent
+from streams.tracing.spans import Span, SpanEvent, SpanKind
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TIME_MAX = 2**64 - 1
@@ -30,7 +30,7 @@ contexts = st.builds(TraceContext, hex_ids(32), hex_ids(16), st.integers(0, 3), 
 spans = st.builds(
     Span,
     name=texts,
-    kind=st.sampled_from(get_args(Kind)),
+    kind=st.sampled_from(get_args(SpanKind)),
     context=contexts,
     parent_id=hex_ids(16) | st.just(""),
     start=times,

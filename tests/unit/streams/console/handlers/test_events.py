@@ -10,7 +10,7 @@ from aiohttp import ClientPayloadError
 
 from streams.console import feed
 from streams.console.handlers.events import FEED
-from streams.history.changes import Event, RequestChange
+from streams.history.changes import RequestChange, RequestEvent
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryError, HistoryStore
 from tests.event_stream import EventStream, opened
@@ -34,7 +34,7 @@ def change(console: Console, *names: str, state: str = "accepted", offset: int =
                 at=10.0 + offset,
                 introduces=True,
                 state=state,
-                event=Event(at=10.0, step="s", transition=state),
+                event=RequestEvent(at=10.0, step="s", transition=state),
             ),
         )
         for number, name in enumerate(names)

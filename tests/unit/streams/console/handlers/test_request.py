@@ -15,7 +15,7 @@ from schemas.error_catalog import MESSAGES
 from schemas.signals import BREAKER, INTAKE, BreakerState, IntakeSignal
 from streams.cluster.shared_state import SharedState
 from streams.console.handlers.request import waiting_reasons
-from streams.history.changes import Event, RequestChange
+from streams.history.changes import RequestChange, RequestEvent
 from streams.settings import ConsoleSettings
 from tests.unit.streams.console.consoles import CHANGES, running_console
 from tests.unit.streams.console.rows import row_with
@@ -38,7 +38,7 @@ RETRYING = replace(
     is_final=False,
     error="network.timeout",
     due=10.0,
-    event=Event(
+    event=RequestEvent(
         at=4.0,
         step="recovery",
         transition="retrying",
@@ -140,7 +140,7 @@ async def test_every_error_code_is_explained(tmp_path: Path) -> None:
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OUTSIDE = "The cause of network.timeout is outside of the request: the wait uses up no attempt."
 ENDPOINT = "tiktok:extract:direct"
-PARKED = Event(
+PARKED = RequestEvent(
     at=1.0,
     step="recovery",
     transition="parked",
