@@ -42,6 +42,10 @@ class ErrorCode(StrEnum):
     REQUEST_CANCELLED = "request.cancelled"
 
 
+CODE_FAMILIES = tuple(sorted({code.partition(".")[0] for code in ErrorCode}))
+"""First parts of the codes; another version may have further codes of a family."""
+
+
 class ErrorContext(msgspec.Struct, frozen=True, kw_only=True):
     """One failure: its facts, and what the user can do. Field names are part of the contract.
 

@@ -1,27 +1,29 @@
 """`clipmill requests`: list requests by state, error, platform, URL and time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import get_args
 
 import click
 import orjson
 from rich.table import Table
 
-from schemas.results import OutcomeStatus
 from streams.cli.errors import interruptible, readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import COLOURS, open_console, safe_markup, shorten
-from streams.client import BATCH_FINISHED
-from streams.history.changes import STATES as OPEN_STATES
 from streams.history.follower import HistoryFollower
-from streams.history.rows import RequestFilter, RequestRow, format_time, row_to_json
+from streams.history.rows import (
+    REQUEST_STATES,
+    CriterionError,
+    RequestFilter,
+    RequestRow,
+    check_filter,
+    format_time,
+    row_to_json,
+)
 from streams.history.store import FILE_NAME, HistoryStore
 from streams.moments import parse_past
 from streams.settings import Settings
-
-STATES = (*OPEN_STATES.values(), *get_args(OutcomeStatus), BATCH_FINISHED)
 
 LIMIT = 50
 LIMIT_MAX = 1_000_000
@@ -29,7 +31,7 @@ LIMIT_MAX = 1_000_000
 
 @click.command()
 @bootstrap_option
-@click.option("--state", type=click.Choice(STATES, case_sensitive=False))
+@click.option("--state", type=click.Choice(REQUEST_STATES, case_sensitive=False))
 @click.option("--error", help="Error code of the last failure, such as rate_limit.api.")
 @click.option("--platform", help="Name of the platform.")
 @click.option("--video", help="Key of the post, <platform>:<id>.")
@@ -55,9 +57,10 @@ def requests(
     The first call reads the audit topic into DATA_DIR/history.db, later ones its new records.
     """
     settings = client_settings(bootstrap)
-    wanted = RequestFilter(**_checked(criteria), since=_epoch(since))
+    wanted = _filter(criteria, since)
     with interruptible(), readable_errors(), HistoryStore(settings.data_dir / FILE_NAME) as store:
         asyncio.run(_catch_up(settings, store))
+        _check(lambda: store.check_error(wanted.error))
         if counts:
             _print_counts(store.counts(wanted), as_json=as_json)
             return
@@ -76,13 +79,22 @@ async def _catch_up(settings: Settings, store: HistoryStore) -> None:
         await follower.catch_up()
 
 
-def _checked(criteria: dict[str, str | None]) -> dict[str, str | None]:
+def _filter(criteria: dict[str, str | None], since: str | None) -> RequestFilter:
     for name, value in criteria.items():
         if value is not None and not value.isprintable():
             raise click.BadParameter(
                 "contains control characters, which no request has", param_hint=f"--{name}"
             )
-    return criteria
+    wanted = RequestFilter(**criteria, since=_epoch(since))
+    _check(lambda: check_filter(wanted))
+    return wanted
+
+
+def _check(check: Callable[[], None]) -> None:
+    try:
+        check()
+    except CriterionError as error:
+        raise click.BadParameter(str(error), param_hint=f"--{error.field}") from None
 
 
 def _epoch(since: str | None) -> float | None:

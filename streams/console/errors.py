@@ -7,6 +7,7 @@ from streams.deadletters.operations import DecidedDeadLetterError
 from streams.deadletters.replay import ReplayFencedError
 from streams.deadletters.store import UnknownDeadLetterError
 from streams.errors import OperatorError
+from streams.history.rows import CriterionError
 from streams.history.store import HistoryError
 from streams.new_requests import InputError
 
@@ -48,6 +49,8 @@ def as_call_error(error: Exception) -> CallError | None:
     """Return the error of the call that an error below has failed; None for a bug."""
     if isinstance(error, CallError):
         return error
+    if isinstance(error, CriterionError):
+        return CallError(400, error.field, f"{error.field}: {error}")
     for kind, status, field in _STATUSES:
         if isinstance(error, kind):
             return CallError(status, field, str(error))

@@ -12,7 +12,13 @@ import msgspec
 from schemas.codec import MalformedMessageError, decode, encode
 from streams.console.errors import CallError
 from streams.history.orders import Order
-from streams.history.rows import Cursor, RequestFilter, RequestRow
+from streams.history.rows import (
+    CriterionError,
+    Cursor,
+    RequestFilter,
+    RequestRow,
+    check_filter,
+)
 from streams.moments import parse_past
 
 Wanted = TypeVar("Wanted")
@@ -98,7 +104,12 @@ def parse_filter(texts: Mapping[str, str]) -> RequestFilter:
     """
     check_names(texts, FILTERS)
     criteria = {name: value for name, value in texts.items() if name != "since"}
-    return RequestFilter(**criteria, since=parse_moment("since", texts.get("since")))
+    wanted = RequestFilter(**criteria, since=parse_moment("since", texts.get("since")))
+    try:
+        check_filter(wanted)
+    except CriterionError as error:
+        raise QueryError(error.field, str(error)) from None
+    return wanted
 
 
 def check_names(given: Mapping[str, str], allowed: Collection[str]) -> None:

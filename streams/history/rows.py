@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from schemas.codec import decode
-from streams.history.changes import HistoryFile, RequestEvent
+from schemas.results import OutcomeStatus
+from streams.client import BATCH_FINISHED
+from streams.history.changes import STATES, HistoryFile, RequestEvent
+
+REQUEST_STATES = (*STATES.values(), *get_args(OutcomeStatus), BATCH_FINISHED)
+"""All states of requests: those of undecided ones, and the statuses of results."""
+
+SHOWN_CHARACTERS_MAX = 80
+"""Cut of a value in the text of its error."""
 
 
 class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +75,29 @@ class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     batch: str | None = None
     since: float | None = None
+
+
+class CriterionError(ValueError):
+    """No request can match a criterion; ``field`` is its name."""
+
+    def __init__(self, field: str, value: str, reason: str) -> None:
+        super().__init__(f"{value[:SHOWN_CHARACTERS_MAX]!r} is not {reason}")
+        self.field = field
+
+
+def check_filter(wanted: RequestFilter) -> None:
+    """Reject a state that no request has, and a post that is none.
+
+    Names of platforms are open, for plugins; `HistoryStore.check_error` checks the error.
+
+    Raises:
+        CriterionError: of the first unusable criterion.
+    """
+    if wanted.state is not None and wanted.state not in REQUEST_STATES:
+        raise CriterionError("state", wanted.state, f"one of {', '.join(REQUEST_STATES)}")
+    platform, _, video_id = (wanted.video or "").partition(":")
+    if wanted.video is not None and not (platform and video_id):
+        raise CriterionError("video", wanted.video, "PLATFORM:ID, such as tiktok:7")
 
 
 class Cursor(msgspec.Struct, frozen=True):

@@ -13,10 +13,12 @@ from typing import Any, Self
 import msgspec
 
 from schemas.codec import decode
+from schemas.errors import CODE_FAMILIES, ErrorCode
 from streams.errors import OperatorError
 from streams.history.changes import RequestEvent
 from streams.history.orders import Order
 from streams.history.rows import (
+    CriterionError,
     Cursor,
     RequestFilter,
     RequestRow,
@@ -48,6 +50,8 @@ PRUNED_REQUESTS = 500
 
 FIELDS = ", ".join(RequestRow.__struct_fields__)
 """Columns of `request_row`."""
+
+_CODES = frozenset(ErrorCode)
 
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """Error codes of a file that SQLite cannot read."""
@@ -226,6 +230,18 @@ class HistoryStore:
         where, values = where_clause(wanted, after)
         query = f"SELECT {FIELDS} FROM request{where} ORDER BY received_at DESC, id DESC LIMIT ?"  # noqa: S608  (constants)
         return list(map(request_row, self.select(query, (*values, limit))))
+
+    def check_error(self, code: str | None) -> None:
+        """Reject an error code that neither the catalogue nor a request has.
+
+        Raises:
+            CriterionError: it is such a code.
+        """
+        if code is None or code in _CODES or self.requests(RequestFilter(error=code), 1):
+            return
+        families = ", ".join(f"{each}.*" for each in CODE_FAMILIES)
+        reason = f"an error code, such as content.not_found; the codes are of {families}"
+        raise CriterionError("error", code, reason)
 
     def counts(self, wanted: RequestFilter, after: Cursor | None = None) -> dict[str, int]:
         """Return the number of requests that match, by state, from behind a cursor."""

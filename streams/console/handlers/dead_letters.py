@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
 
 from schemas.deadletters import DeadLetterStatus
+from schemas.errors import CODE_FAMILIES
 from streams.console.access import USER
 from streams.console.commands import NOTE_CHARACTERS_MAX
 from streams.console.dead_letter_queries import (
@@ -20,7 +22,7 @@ from streams.console.dead_letters import select_newest
 from streams.console.errors import CallError
 from streams.console.forms import form_values
 from streams.console.http_messages import json_response, read_object
-from streams.console.queries import LIMIT, LIMIT_MAX
+from streams.console.queries import LIMIT, LIMIT_MAX, QueryError
 from streams.console.rendering import redirect, render
 from streams.console.routes import (
     CHANGE_ERRORS,
@@ -35,6 +37,7 @@ from streams.deadletters.dead_letter import (
     STATES,
     DeadLetterState,
     DeadLetterSummary,
+    Filter,
     NewestDeadLetters,
     refusal,
 )
@@ -197,8 +200,24 @@ async def _find(
     dead_letters = request.app[SERVICES].dead_letters
     query = parse_query(request.query, dead_letters.replays_max)
     entries = dead_letters.entries()
+    _check_codes(query.wanted.codes, entries)
     newest = await asyncio.to_thread(select_newest, entries, query.wanted, query.limit)
     return query, entries, newest
+
+
+def _check_codes(codes: Sequence[str], entries: Sequence[DeadLetterSummary]) -> None:
+    """Reject a code that is in no known family, and of no dead letter.
+
+    Raises:
+        QueryError: of the first one.
+    """
+    for code in codes:
+        if code.partition(".")[0] in CODE_FAMILIES:
+            continue
+        if not any(Filter(codes=(code,)).matches(each) for each in entries):
+            families = ", ".join(CODE_FAMILIES)
+            reason = f"is neither an error code nor a family of them; families: {families}"
+            raise QueryError("code", f"{code[:80]!r} {reason}")
 
 
 def _counts(

@@ -18,7 +18,7 @@ from streams.console.http_messages import json_response, read_object
 from streams.console.jobs.job import JobCommand, JobView, job_view
 from streams.console.jobs.planning import JobOrder, create_job, find_matches, stop_job
 from streams.console.jobs.store import LATEST_MAX
-from streams.console.queries import FILTERS, parse_filter, parse_moment
+from streams.console.queries import FILTERS, check_names, parse_filter, parse_moment
 from streams.console.rendering import redirect, render
 from streams.console.routes import (
     CHANGE_ERRORS,
@@ -131,6 +131,7 @@ async def show_job(request: web.Request) -> web.StreamResponse:
 
 @ROUTES.get("/new-job")
 async def new_job_page(request: web.Request) -> web.StreamResponse:
+    check_names(request.query, ("command", *FILTERS))
     return await _confirmation(request, request.query)
 
 

@@ -21,10 +21,10 @@ from streams.console.queries import (
     parse_page,
 )
 from streams.console.rendering import redirect, render
-from streams.console.routes import Parameter, RouteOperation, Routes
+from streams.console.routes import TEXT, Parameter, RouteOperation, Routes
 from streams.console.services import SERVICES
 from streams.history.changes import HistoryFile
-from streams.history.rows import RequestFilter, RequestRow, row_to_json
+from streams.history.rows import REQUEST_STATES, RequestFilter, RequestRow, row_to_json
 from streams.history.store import HistoryStore
 
 ROUTES = Routes()
@@ -59,7 +59,7 @@ class StateCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SENTENCES = {
-    "state": ("State or status, such as `parked` or `failed`.", "failed"),
+    "state": ("State, or status of the result.", "failed"),
     "error": ("Error code of the latest failure.", "content.not_found"),
     "platform": ("Name of the platform; a request whose link is not resolved has none.", "tiktok"),
     "video": ("`PLATFORM:ID` of the post.", "tiktok:7608826249200356630"),
@@ -72,7 +72,12 @@ _SENTENCES = {
 }
 
 FILTER_PARAMETERS = tuple(
-    Parameter(name=name, description=sentence, example=example)
+    Parameter(
+        name=name,
+        description=sentence,
+        schema={"type": "string", "enum": list(REQUEST_STATES)} if name == "state" else TEXT,
+        example=example,
+    )
     for name, (sentence, example) in _SENTENCES.items()
 )
 
@@ -115,18 +120,20 @@ async def requests_page(request: web.Request) -> web.StreamResponse:
     submitted = texts.pop("submitted", "")
     query = parse_page(texts, FILTERS, parse_filter)
     store = request.app[SERVICES].store
+    matches = await asyncio.to_thread(find_matches, store, query.wanted)
     revision = await asyncio.to_thread(store.revision)  # before the rows: none is missed
     rows = await asyncio.to_thread(store.requests, query.wanted, query.limit, query.after)
     counts = await asyncio.to_thread(store.counts, RequestFilter())
     return render(
         request,
         "requests.html",
-        matches=await asyncio.to_thread(find_matches, store, query.wanted),
+        matches=matches,
         rows=rows,
         revision=format_id(revision),
         limit=query.limit,
         counts=sorted(counts.items(), key=lambda each: -each[1]),
         filters=FILTERS,
+        state_names=REQUEST_STATES,
         texts=query.texts,
         following=query.next_page(rows),
         submitted=submitted if submitted.isdecimal() else "",
@@ -188,6 +195,7 @@ def _find_criterion(store: HistoryStore, text: str) -> str | None:
 async def list_requests(request: web.Request) -> web.StreamResponse:
     query = parse_page(request.query, FILTERS, parse_filter)
     store = request.app[SERVICES].store
+    await asyncio.to_thread(store.check_error, query.wanted.error)
     rows = await asyncio.to_thread(store.requests, query.wanted, query.limit, query.after)
     following = query.next_page(rows)
     return json_response(
@@ -211,5 +219,7 @@ async def list_requests(request: web.Request) -> web.StreamResponse:
 )
 async def count_requests(request: web.Request) -> web.StreamResponse:
     wanted = parse_page(request.query, FILTERS, parse_filter).wanted
-    counts = await asyncio.to_thread(request.app[SERVICES].store.counts, wanted)
+    store = request.app[SERVICES].store
+    await asyncio.to_thread(store.check_error, wanted.error)
+    counts = await asyncio.to_thread(store.counts, wanted)
     return json_response({"states": counts})

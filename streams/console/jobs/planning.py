@@ -58,7 +58,12 @@ class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
 def find_matches(
     history: HistoryStore, wanted: RequestFilter, until: float | None = None
 ) -> Matches:
-    """Count the requests that match and were received up to a time."""
+    """Count the requests that match and were received up to a time.
+
+    Raises:
+        CriterionError: the filter has an unknown error code.
+    """
+    history.check_error(wanted.error)
     if until is None:
         newest = history.requests(RequestFilter(), 1)
         # To the millisecond in which a page or a client passes it on.
@@ -79,6 +84,7 @@ def plan_job(history: HistoryStore, order: JobOrder, now: float) -> tuple[BulkJo
 
     Raises:
         CallError: 409, it applies to no request, or to more than the user has confirmed.
+        CriterionError: the filter has an unknown error code.
     """
     origin = history.origin()
     matches = find_matches(history, order.wanted, order.until)

@@ -61,6 +61,8 @@ def test_version_is_that_of_the_package() -> None:
         (["submit", "--quality", "9000p", "u"], "Invalid value for '--quality'"),
         (["submit", "--action", "delete", "u"], "Invalid value for '--action'"),
         (["submit", "--timeout", "soon", "u"], "Invalid value for '--timeout'"),
+        (["requests", "--state", "foo"], "Invalid value for '--state': 'foo' is not one of"),
+        (["requests", "--video", "foo"], "Invalid value for --video: 'foo' is not PLATFORM:ID"),
         (["status"], "Missing argument 'REQUEST_ID'"),
         (["up", "--nonsense"], "No such option"),
         (["cancel"], "Missing argument 'REQUEST_ID'"),

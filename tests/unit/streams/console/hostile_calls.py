@@ -94,7 +94,7 @@ OPEN_CALLS: dict[str, Case] = {
     "forged cursor": (call("/api/v1/requests?after=" + "A" * 2_000), 400),
     "moment beyond all calendars": (call(f"/?since={DIGITS[:4000]}d"), 400),
     "octets in a filter": (call("/?url=%ff%fe%00"), 200),
-    "SQL in a filter": (call("/?state=" + quote("x' OR 1=1 --")), 200),
+    "SQL in a filter": (call("/?batch=" + quote("x' OR 1=1 --")), 200),
     "wildcards in a filter": (call("/?url=" + "%25" * 2_000), 200),
     "script in a filter": (call("/?url=" + quote(HOSTILE)), 200),
     "line break in an id": (call("/request?id=a%0d%0aSet-Cookie:%20a=b&ordered=submit"), 200),

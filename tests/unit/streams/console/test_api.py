@@ -79,6 +79,9 @@ async def test_requests_are_counted_by_state(tmp_path: Path) -> None:
     [
         ("/api/v1/requests/unknown", 404, "id", "the history has no request of this id"),
         ("/api/v1/requests?limit=x", 400, "limit", "limit: 'x' is not a number"),
+        ("/api/v1/requests?state=foo", 400, "state", "state: 'foo' is not one of accepted, "),
+        ("/api/v1/requests?error=foo", 400, "error", "error: 'foo' is not an error code, such as"),
+        ("/api/v1/counts?error=foo", 400, "error", "error: 'foo' is not an error code"),
         ("/api/v1/nothing", 404, "path", "/api/v1/nothing: Not Found"),
     ],
 )

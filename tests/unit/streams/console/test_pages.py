@@ -37,7 +37,7 @@ async def test_requests_are_listed_with_their_states_and_filters(tmp_path: Path)
     text = Links(page).text
     assert "b/0" in text
     assert "done" not in text
-    assert 'value="parked"' in page
+    assert "<option selected>parked</option>" in page
     assert all(each in text for each in ("completed", "failed", "platform.breaker_open"))
 
 
@@ -98,6 +98,11 @@ async def test_page_without_requests_says_so(tmp_path: Path) -> None:
         ("/request?id=nobody", 404, "The history has no request 'nobody'."),
         ("/request", 404, "The history has no request ''."),
         ("/?limit=x", 400, "limit: 'x' is not a number"),
+        ("/?state=foo", 400, "state: 'foo' is not one of accepted, extracted, selected, "),
+        ("/?error=foo", 400, "error: 'foo' is not an error code, such as content.not_found;"),
+        ("/new-job?command=retry&error=foo", 400, "error: 'foo' is not an error code"),
+        ("/new-job?command=retry&state=foo", 400, "state: 'foo' is not one of accepted, "),
+        ("/new-job?command=retry&stat=failed", 400, "stat: unknown; there are command, state, "),
         ("/elsewhere", 404, "/elsewhere: Not Found"),
         ("/static/../server.py", 404, "Not Found"),
     ],

@@ -17,7 +17,7 @@ from streams.console.queries import (
     parse_filter,
     parse_page,
 )
-from streams.history.rows import Cursor, RequestFilter
+from streams.history.rows import REQUEST_STATES, Cursor, RequestFilter
 from tests.unit.streams.console.rows import row_with
 
 
@@ -61,6 +61,12 @@ def test_last_page_has_no_next() -> None:
         ({"after": "?"}, "after: not a cursor"),
         ({"after": "AAAA"}, "after: not a cursor"),
         ({"url": "x" * (VALUE_CHARACTERS_MAX + 1)}, "url: longer than"),
+        ({"state": "foo"}, "state: 'foo' is not one of accepted, extracted, selected, retrying"),
+        ({"state": "Failed"}, "state: 'Failed' is not one of"),
+        ({"state": "x" * 4_000}, f"state: '{'x' * 80}' is not one of"),
+        ({"video": "foo"}, "video: 'foo' is not PLATFORM:ID"),
+        ({"video": "tiktok:"}, "video: 'tiktok:' is not PLATFORM:ID"),
+        ({"video": ":7"}, "video: ':7' is not PLATFORM:ID"),
     ],
 )
 def test_unusable_parameter_is_named(parameters: dict[str, str], problem: str) -> None:
@@ -68,6 +74,11 @@ def test_unusable_parameter_is_named(parameters: dict[str, str], problem: str) -
         page_of(parameters)
     assert str(raised.value).startswith(problem)
     assert raised.value.field == next(iter(parameters))
+
+
+@pytest.mark.parametrize("state", REQUEST_STATES)
+def test_every_state_is_a_filter(state: str) -> None:
+    assert page_of({"state": state}).wanted == RequestFilter(state=state)
 
 
 @given(at=st.floats(allow_nan=False, allow_infinity=False), request_id=st.text())

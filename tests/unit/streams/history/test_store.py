@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.errors import ErrorCode
 from streams.history.changes import RequestChange, RequestEvent
-from streams.history.rows import Cursor, RequestFilter, RequestRow
+from streams.history.rows import CriterionError, Cursor, RequestFilter, RequestRow
 from streams.history.statements import FoldedRecord
 from streams.history.store import (
     PRUNED_REQUESTS,
@@ -204,6 +205,23 @@ def test_requests_are_filtered(
         change("b/0", 3.0, state="parked", batch="b", video="streamable:x"),
     )
     assert states_of(store, wanted).keys() == expected
+
+
+@pytest.mark.parametrize("code", [None, *ErrorCode, "recorded"])
+def test_code_of_the_catalogue_or_of_a_request_is_accepted(
+    store: HistoryStore, code: str | None
+) -> None:
+    apply(store, change("a", 1.0, state="failed", error="recorded"))
+    store.check_error(code)
+
+
+@pytest.mark.parametrize("code", ["foo", "network", "content.foo", "' OR 1=1 --"])
+def test_unknown_code_is_rejected_with_the_families(store: HistoryStore, code: str) -> None:
+    with pytest.raises(
+        CriterionError, match=r"such as content.not_found; .* network\.\*"
+    ) as raised:
+        store.check_error(code)
+    assert raised.value.field == "error"
 
 
 def test_pages_have_each_request_once_newest_first(store: HistoryStore) -> None:

@@ -47,6 +47,8 @@ async def test_matching_dead_letters_are_listed_newest_first(
     [
         ("colour=red", "colour: unknown; there are code, platform"),
         ("state=lost", "'lost' is not one of waiting, replayed, parked, resolved"),
+        ("code=foo", "code: 'foo' is neither an error code nor a family of them;"),
+        ("code=network,foo.bar", "code: 'foo.bar' is neither an error code nor a family"),
         ("since=soon", "since: 'soon' is neither RFC 3339"),
         ("limit=0", "limit: '0' is not a number"),
     ],

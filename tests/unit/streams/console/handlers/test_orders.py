@@ -137,7 +137,9 @@ async def test_order_that_is_not_recorded_is_not_carried_out(
 
 REJECTED: list[tuple[str, dict[str, Any], int]] = [
     ("requests", {"url": "x", "cookies": "y"}, 400),
-    ("jobs", {"command": "retry", "filter": {"state": "none"}}, 409),
+    ("jobs", {"command": "retry", "filter": {"state": "rejected"}}, 409),
+    ("jobs", {"command": "retry", "filter": {"state": "none"}}, 400),
+    ("jobs", {"command": "retry", "filter": {"error": "none"}}, 400),
     ("replay", {"ids": ["unknown"]}, 404),
     ("deadletters/unknown/resolve", {}, 404),
     (f"deadletters/{DEAD_LETTER}/resolve", {"note": "x" * 1_001}, 400),
