@@ -30,7 +30,8 @@ _FAILURES = f"FROM request INDEXED BY request_by_failure WHERE {FAILED}"
 """Without statistics of its indexes SQLite chooses another one, and takes five times as long."""
 
 _GROUPS = f"""
-SELECT error, platform, count(*), min(state_at), max(state_at) {_FAILURES} GROUP BY error, platform
+SELECT error, platform, count(*), sum(state <> 'rejected'), min(state_at), max(state_at)
+{_FAILURES} GROUP BY error, platform
 """
 
 # A range of the index for each group and hour: grouping all rows by hour takes four times as long.
@@ -91,6 +92,7 @@ class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         error: the code; None for a result without one.
         platform: None where it is unknown.
+        retryable: number that a retry applies to: all but rejected ones.
         first_at: time of the first one.
         last_at: time of the last one.
         share: of all failures, 0 to 1.
@@ -100,6 +102,7 @@ class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     platform: str | None
     count: int
+    retryable: int
     first_at: datetime
     last_at: datetime
     share: float
@@ -170,25 +173,36 @@ def read_failures(store: HistoryStore, now: float) -> list[FailureGroup]:
     """Return the groups of failures, the largest first."""
     rows = store.select(_GROUPS)
     start = now - TREND_HOURS * HOUR_SECONDS
-    recent = [(error, platform) for error, platform, _, _, last in rows if last >= start]
+    recent = [(error, platform) for error, platform, *_, last in rows if last >= start]
     hours = {each: [0] * TREND_HOURS for each in recent}
     values = {"start": start, "groups": encode(recent).decode()}
     for index, hour, count in store.select(_HOURS, values):
         hours[recent[index]][hour] = count
-    total = sum(count for _, _, count, _, _ in rows)
+    total = sum(count for _, _, count, *_ in rows)
     groups = [
         FailureGroup(
             error=error,
             platform=platform,
             count=count,
+            retryable=retryable,
             first_at=datetime.fromtimestamp(first, UTC),
             last_at=datetime.fromtimestamp(last, UTC),
             share=count / total,
             hours=tuple(hours.get((error, platform), [0] * TREND_HOURS)),
         )
-        for error, platform, count, first, last in rows
+        for error, platform, count, retryable, first, last in rows
     ]
     return sorted(groups, key=lambda each: (-each.count, each.error or "", each.platform or ""))
+
+
+def count_retryable(group: FailureGroup, groups: Sequence[FailureGroup]) -> int:
+    """Return how many failures a retry by error and platform of a group applies to.
+
+    Without a platform the filter matches those of all platforms. 0 if none of the group matches.
+    """
+    if group.platform is not None or not group.retryable:
+        return group.retryable
+    return sum(each.retryable for each in groups if each.error == group.error)
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -12,7 +12,7 @@ from streams.console.http_messages import json_response
 from streams.console.rendering import render
 from streams.console.routes import RouteOperation, Routes
 from streams.console.services import SERVICES
-from streams.history.statistics import FailureGroup, read_failures
+from streams.history.statistics import FailureGroup, count_retryable, read_failures
 
 ROUTES = Routes()
 
@@ -22,13 +22,13 @@ class FailureView(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         filter_texts: filter of the list of requests; without a platform it matches all of them.
-        matching: number of failures that the filter matches.
+        retryable: number of failures that the filter matches, and that can be retried.
         bars: heights of the trend, 0 to `BAR_HEIGHT`, oldest hour first.
     """
 
     group: FailureGroup
     filter_texts: dict[str, str]
-    matching: int
+    retryable: int
     bars: tuple[float, ...]
 
 
@@ -56,12 +56,11 @@ async def failures_page(request: web.Request) -> web.StreamResponse:
 
 def _view(group: FailureGroup, groups: Sequence[FailureGroup]) -> FailureView:
     texts = {"error": group.error, "platform": group.platform}
-    alike = [group] if group.platform else [each for each in groups if each.error == group.error]
     highest = max(group.hours)
     return FailureView(
         group=group,
         filter_texts={name: text for name, text in texts.items() if text},
-        matching=sum(each.count for each in alike),
+        retryable=count_retryable(group, groups),
         bars=tuple(round(BAR_HEIGHT * each / max(highest, 1), 1) for each in group.hours),
     )
 
@@ -79,6 +78,7 @@ def _view(group: FailureGroup, groups: Sequence[FailureGroup]) -> FailureView:
                     "error": "content.private",
                     "platform": "tiktok",
                     "count": 34,
+                    "retryable": 34,
                     "first_at": "2026-11-01T10:00:00Z",
                     "last_at": "2026-11-02T08:59:00Z",
                     "hours": [0] * 22 + [3, 31],

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from schemas.redaction import printable
 from streams.console.health.facts import Facts
 from streams.console.health.findings import RUNBOOKS, Finding, change, link, quantity, span, verb
+from streams.history.statistics import count_retryable
 
 OLD_SECONDS = 900.0
 """Age of an undecided request that nothing delays, from which on it is a problem."""
@@ -72,17 +73,16 @@ def failures(facts: Facts) -> Iterator[Finding]:
     recent = [each for each in facts.history.failures if each.hours[-1] and _is_fault(each.error)]
     for each in sorted(recent, key=lambda each: -each.hours[-1])[:CODES_MAX]:
         query = {"error": each.error or ""} | ({"platform": each.platform} if each.platform else {})
+        number = count_retryable(each, facts.history.failures)
+        retry = change(f"Retry all {number:,}…", "new-job", command="retry", **query)
         place = f" on {each.platform}" if each.platform else ""
         yield Finding(
             severity="warning",
             message=f"{quantity(each.hours[-1], 'request')} failed with "
             f"{printable(each.error or '')}{place} in the last hour, "
             f"{each.hours[-2]} in the hour before.",
-            remedy="Remove the cause, then retry them.",
-            actions=(
-                change(f"Retry all {each.count:,}…", "new-job", command="retry", **query),
-                link("Show them", "./", **query),
-            ),
+            remedy=f"Remove the cause, then {'retry them' if number else 'submit them again'}.",
+            actions=(*([retry] if number else []), link("Show them", "./", **query)),
             error=each.error,
         )
 

@@ -134,6 +134,7 @@ def test_failures_are_grouped_by_code_and_platform_with_their_hours(store: Histo
     assert (dns.first_at, dns.last_at) == (moment(NOW - 90 * hour), moment(NOW - 0.5 * hour))
     assert dns.hours == (*[0] * (TREND_HOURS - 2), 1, 2)
     assert (invalid.error, invalid.platform, invalid.count) == ("request.invalid", None, 1)
+    assert (dns.retryable, invalid.retryable) == (4, 0)
     assert invalid.hours[-1] == 1
 
 

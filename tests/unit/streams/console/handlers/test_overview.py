@@ -1,15 +1,19 @@
 """The overview, breakers and failures: their pages, and the API of the health."""
 
+import re
+from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.commands import Command, OpenBreaker, ResetBreaker, ResumeStage
 from streams.cluster.authorization import MissingAclError
 from streams.console.access import ANONYMOUS
 from tests.unit.streams.console.consoles import HOSTILE, running_console
 from tests.unit.streams.console.test_pages import OWN, Links
-from tests.unit.streams.console.unhealthy import unhealthy_console
+from tests.unit.streams.console.unhealthy import failed, unhealthy_console
 
 NAME = "tiktok:extract:direct"
 
@@ -147,6 +151,37 @@ async def test_failures_show_trend_share_and_retry(tmp_path: Path) -> None:
     assert page.count("<svg") == 4
 
 
+FAILURES = (
+    failed(0, "network.dns", hours=0.5),
+    failed(1, "network.dns", hours=0.5, state="expired"),
+    failed(2, "network.dns", hours=0.5, state="rejected"),
+    replace(failed(3, "network.dns", hours=0.5), video=None),
+    replace(failed(4, "content.unsupported", hours=0.5, state="rejected"), video=None),
+    failed(5, "content.unsupported", hours=0.5),
+    failed(6, "request.expired", hours=0.5, state="expired"),
+    failed(7, "request.invalid", hours=0.5, state="rejected"),
+)
+
+
+@pytest.mark.parametrize("page", ["failures", "overview"])
+async def test_number_of_a_bulk_retry_is_that_of_its_job(tmp_path: Path, page: str) -> None:
+    numbers = {}
+    async with running_console(tmp_path, *FAILURES) as client:
+        text = await (await client.get(f"/{page}")).text()
+        for target, number in re.findall(r'href="(new-job[^"]*)"[^>]*>Retry all ([0-9,]+)', text):
+            confirmation = Links(await (await client.get(f"/{unescape(target)}")).text()).text
+            assert f"retry applies to {number} of them" in confirmation
+            query = dict(parse_qsl(urlsplit(unescape(target)).query))
+            numbers[query["error"], query.get("platform")] = int(number)
+    expected: dict[tuple[str, str | None], int] = {
+        ("network.dns", "tiktok"): 2,
+        ("network.dns", None): 3,
+    }
+    if page == "failures":
+        expected |= {("content.unsupported", "tiktok"): 1, ("request.expired", "tiktok"): 1}
+    assert numbers == expected
+
+
 async def test_failures_of_an_empty_history_are_none(tmp_path: Path) -> None:
     async with running_console(tmp_path) as client:
         assert (
@@ -199,5 +234,6 @@ async def test_failures_are_listed_by_frequency(tmp_path: Path) -> None:
     async with unhealthy_console(tmp_path) as client:
         found = (await (await client.get("/api/v1/failures")).json())["failures"]
     assert [each["count"] for each in found] == [30, 4, 1, 1]
+    assert [each["retryable"] for each in found] == [30, 4, 1, 0]
     assert (found[0]["error"], found[0]["platform"]) == ("network.timeout", "tiktok")
     assert (len(found[0]["hours"]), found[0]["share"]) == (24, 30 / 36)

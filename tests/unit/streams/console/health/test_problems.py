@@ -83,6 +83,7 @@ def failures(error: str, present: int, before: int = 0, platform: str | None = "
         error=error,
         platform=platform,
         count=present + before,
+        retryable=present + before,
         first_at=NOW,
         last_at=NOW,
         share=1.0,
