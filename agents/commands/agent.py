@@ -233,6 +233,8 @@ def _result(record: Incoming, error: ClipmillError, envelope: Envelope | None) -
     identity = recover_identity(record, envelope)
     job = placeholder_job(identity.request_id, record)
     details = details_of(error) | identity.envelope_ids
+    if (kind := _kind_of(envelope.data if envelope else record.value)) != UNKNOWN:
+        details["command"] = kind
     context = explain(error.code, operation=NAME, url="", details=details)
     return propose_result(job, NAME, error_result(job, context), record.record_id)
 

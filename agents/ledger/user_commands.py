@@ -166,7 +166,13 @@ def reject(name: str, command: Cancel | Retry, reason: str, record: Incoming) ->
     It is proposed on the audit topic like every result: a copy of the command that arrives once it
     could be applied must not produce a second result.
     """
-    details = {"field": "$.request_id", "reason": reason}
+    kind = str(command.__struct_config__.tag)
+    details = {
+        "field": "$.request_id",
+        "reason": reason,
+        "command": kind,
+        "request_id": command.request_id,
+    }
     context = explain(ErrorCode.REQUEST_INVALID, operation=NAME, url="", details=details)
     return command_result(name, command, context, record)
 

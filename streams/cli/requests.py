@@ -118,10 +118,10 @@ def _table(rows: Sequence[RequestRow]) -> Table:
     table = Table("received", "request", "state", "step", "error", "next attempt")
     for row in rows:
         colour = COLOURS.get(row.state, "white")
-        url = shorten(row.url or "")
+        subject = shorten(row.subject)
         table.add_row(
             _moment(row.received_at),
-            f"{safe_markup(row.id)}\n[dim]{safe_markup(url)}[/]",
+            f"{safe_markup(row.id)}\n[dim]{safe_markup(subject)}[/]",
             f"[{colour}]{safe_markup(row.state)}[/]",
             safe_markup(row.step or ""),
             safe_markup(row.error or ""),

@@ -41,6 +41,11 @@ AUTHOR_CHARACTERS_MAX = 100
 MESSAGE_CHARACTERS_MAX = 1_000
 """Cut of user messages: a sentence of the catalogue with a reason of at most 300 characters."""
 
+LEDGER = "ledger"
+
+COMMAND_STAGES = ("commands", LEDGER)
+"""Stages that reject commands; they reject no requests."""
+
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARACTERS_MAX)]
@@ -78,6 +83,7 @@ class _Error(msgspec.Struct, frozen=True):
     error_type: str
     operation: str
     user_message: str = ""
+    technical_details: dict[str, str] = {}
 
 
 class _Author(msgspec.Struct, frozen=True):
@@ -109,9 +115,23 @@ class _ResultFields(msgspec.Struct, frozen=True):
     trace_id: str = ""
     attempts: Annotated[int, msgspec.Meta(ge=0, le=ATTEMPTS_MAX)] = 0
     batch_id: str | None = None
+    retry_of: str | None = None
     error: _Error | None = None
     video: _Video | None = None
     files: Annotated[tuple[HistoryFile, ...], msgspec.Meta(max_length=FILES_MAX)] = ()
+
+
+class RejectedCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that the service has rejected; its result is under an id as that of a request.
+
+    Attributes:
+        name: ``cancel`` or ``retry``, or another command; null for one that cannot be decoded.
+        request_id: the request that it is about; null for a command about none, or a result of a
+            version that does not name it.
+    """
+
+    name: str | None
+    request_id: str | None
 
 
 class RequestEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +168,7 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
         trace_id: W3C trace id of the request's records.
         due: time of the next attempt, epoch seconds.
         files: the stored files of a result.
+        command: the rejected command that the result is of, None for one of a request.
         event: the transition, None for a result.
     """
 
@@ -170,6 +191,7 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
     batch: str | None = None
     received_at: float | None = None
     files: tuple[HistoryFile, ...] = ()
+    command: RejectedCommand | None = None
     event: RequestEvent | None = None
 
     @property
@@ -226,7 +248,7 @@ def change_of_result(value: bytes) -> RequestChange | None:
         is_final=True,
         introduces=True,
         step=None if error is None else error.operation,
-        url=None if result.url is None else result.url[:TEXT_CHARACTERS_MAX],
+        url=None if result.url is None else result.url[:TEXT_CHARACTERS_MAX] or None,
         video=None if video is None else f"{video.platform}:{video.id}",
         author=None if video is None else _author(video.author),
         title=None if video is None else video.title[:TITLE_CHARACTERS_MAX] or None,
@@ -237,6 +259,21 @@ def change_of_result(value: bytes) -> RequestChange | None:
         batch=result.batch_id,
         received_at=received_at,
         files=result.files,
+        command=_rejected_command(result),
+    )
+
+
+def _rejected_command(result: _ResultFields) -> RejectedCommand | None:
+    error = result.error
+    if result.status != "rejected" or error is None or error.operation not in COMMAND_STAGES:
+        return None
+    name = error.technical_details.get("command")
+    request_id = error.technical_details.get("request_id", result.retry_of)
+    if name is None and error.operation == LEDGER:  # of a version that does not name it
+        name = "cancel" if result.retry_of is None else "retry"
+    return RejectedCommand(
+        name=name and name[:TEXT_CHARACTERS_MAX],
+        request_id=request_id and request_id[:TEXT_CHARACTERS_MAX],
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 from schemas.codec import decode
 from schemas.results import OutcomeStatus
 from streams.client import BATCH_FINISHED
-from streams.history.changes import STATES, HistoryFile, RequestEvent
+from streams.history.changes import STATES, HistoryFile, RejectedCommand, RequestEvent
 
 REQUEST_STATES = (*STATES.values(), *get_args(OutcomeStatus), BATCH_FINISHED)
 """All states of requests: those of undecided ones, and the statuses of results."""
@@ -32,6 +32,7 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
         trace_id: W3C trace id of its records.
         due: time of its next attempt.
         files: its stored files.
+        command: the rejected command in place of a request; None for a request.
     """
 
     id: str
@@ -53,6 +54,15 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     received_at: float
     updated_at: float
     files: tuple[HistoryFile, ...] = ()
+    command: RejectedCommand | None = None
+
+    @property
+    def subject(self) -> str:
+        """The URL, or the rejected command; empty for a batch."""
+        if self.command is None:
+            return self.url or ""
+        parts = ("rejected command:", self.command.name, self.command.request_id)
+        return " ".join(each for each in parts if each)
 
     @property
     def is_open_batch(self) -> bool:
@@ -130,7 +140,9 @@ def request_row(values: Sequence[Any]) -> RequestRow:
     """Return the request of a row of the table: its fields in the order of the struct."""
     fields = dict(zip(RequestRow.__struct_fields__, values, strict=True))
     files = decode(fields["files"] or b"[]", tuple[HistoryFile, ...])
-    return RequestRow(**{**fields, "is_final": bool(fields["is_final"]), "files": files})
+    command = decode(fields["command"] or b"null", RejectedCommand | None)  # type: ignore[arg-type]
+    decoded = {"is_final": bool(fields["is_final"]), "files": files, "command": command}
+    return RequestRow(**{**fields, **decoded})
 
 
 def row_to_json(row: RequestRow) -> dict[str, object]:
@@ -138,7 +150,7 @@ def row_to_json(row: RequestRow) -> dict[str, object]:
     fields = ((name, getattr(row, name)) for name in RequestRow.__struct_fields__)
     return {
         name: format_time(value) if isinstance(value, float) else value for name, value in fields
-    } | {"files": msgspec.to_builtins(row.files)}
+    } | {"files": msgspec.to_builtins(row.files), "command": msgspec.to_builtins(row.command)}
 
 
 def event_to_json(event: RequestEvent) -> dict[str, object]:

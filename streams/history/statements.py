@@ -13,13 +13,13 @@ from streams.history.rows import Cursor, RequestFilter
 APPLICATION_ID = 0x636C6970
 """Marks the file as clipmill's: that of another program is not touched."""
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """A file of another version is emptied and filled again."""
 
 OPEN_BATCH = "state = 'accepted' AND url IS NULL"
 """Condition of an undecided batch; it is introduced by its first member, so it has no URL."""
 
-FAILED = "state IN ('failed', 'rejected', 'expired')"
+FAILED = "state IN ('failed', 'rejected', 'expired') AND command IS NULL"
 """Condition of a request whose result is an error; nobody has cancelled it."""
 
 PARKED = "state = 'parked' AND due IS NOT NULL"
@@ -37,7 +37,7 @@ CREATE TABLE request (
     id TEXT PRIMARY KEY, batch TEXT, state TEXT NOT NULL, is_final INTEGER NOT NULL, step TEXT,
     action TEXT, url TEXT, platform TEXT, video TEXT, author TEXT, title TEXT, error TEXT,
     message TEXT, trace_id TEXT, due REAL, attempts INTEGER, received_at REAL NOT NULL,
-    updated_at REAL NOT NULL, files BLOB, bytes INTEGER,
+    updated_at REAL NOT NULL, files BLOB, command BLOB, bytes INTEGER,
     state_at REAL NOT NULL, state_partition INTEGER NOT NULL, state_offset INTEGER NOT NULL,
     revision INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -54,7 +54,7 @@ CREATE INDEX request_by_url ON request (url, received_at, id) WHERE url IS NOT N
 CREATE INDEX request_by_batch ON request (batch, received_at, id) WHERE batch IS NOT NULL;
 CREATE INDEX request_by_result ON request (state_at, state, received_at, is_final)
     WHERE is_final;
-CREATE INDEX request_by_failure ON request (error, platform, state_at, state)
+CREATE INDEX request_by_failure ON request (error, platform, state_at, state, command)
     WHERE {FAILED};
 CREATE INDEX request_by_due ON request (due, state) WHERE {PARKED};
 CREATE INDEX request_open_batch ON request (state, received_at, id) WHERE {OPEN_BATCH};
@@ -104,6 +104,7 @@ _COLUMNS = f"""
         min(received_at, coalesce(:received_at, received_at))),
     updated_at = max(updated_at, :at),
     files = iif({_IS_REUSED}, :files, coalesce(:files, files)),
+    command = iif({_IS_REUSED}, :command, coalesce(:command, command)),
     bytes = iif({_IS_REUSED}, :bytes, coalesce(:bytes, bytes)),
     is_final = is_final OR :is_final,
     revision = :revision
@@ -113,7 +114,7 @@ _UPSERT = f"""
 INSERT INTO request VALUES (
     :id, :batch, coalesce(:state, 'accepted'), :is_final, :step, :action, :url, :platform, :video,
     :author, :title, :error, :message, :trace_id, :due, :attempts, coalesce(:received_at, :at), :at,
-    :files, :bytes, :at, :partition, :offset, :revision
+    :files, :command, :bytes, :at, :partition, :offset, :revision
 ) ON CONFLICT (id) DO UPDATE SET {_COLUMNS}
 """  # noqa: S608  (constants)
 
@@ -194,6 +195,7 @@ def apply_record(db: sqlite3.Connection, record: FoldedRecord, revision: int) ->
         "revision": revision,
         "platform": change.platform,
         "files": encode(change.files) if change.files else None,
+        "command": None if change.command is None else encode(change.command),
         "bytes": sum(each.bytes for each in change.files) if change.files else None,
     }
     del fields["event"], fields["request_id"]

@@ -75,6 +75,7 @@ async def request_page(request: web.Request) -> web.StreamResponse:
         raise unknown_request(request_id)
     events = await asyncio.to_thread(store.events, request_id)
     members = RequestFilter(batch=request_id)
+    named = [] if row.command is None else [row.command.request_id or ""]
     phases = timeline(row, events, time.time())
     return render(
         request,
@@ -83,6 +84,7 @@ async def request_page(request: web.Request) -> web.StreamResponse:
         revision=format_id(revision),
         events=events,
         has_members=bool(await asyncio.to_thread(store.requests, members, 1)),
+        known=await asyncio.to_thread(store.known, named),
         is_cancelled=request.query.get("ordered") == "cancel",
         phases=phases,
         endpoints=failed_endpoints(phases),

@@ -23,7 +23,7 @@ from streams.console.queries import (
 from streams.console.rendering import redirect, render
 from streams.console.routes import TEXT, Parameter, RouteOperation, Routes
 from streams.console.services import SERVICES
-from streams.history.changes import HistoryFile
+from streams.history.changes import HistoryFile, RejectedCommand
 from streams.history.rows import REQUEST_STATES, RequestFilter, RequestRow, row_to_json
 from streams.history.store import HistoryStore
 
@@ -39,6 +39,7 @@ class HistoryRequest(RequestRow, frozen=True, kw_only=True):
     received_at: datetime  # type: ignore[assignment]
     updated_at: datetime  # type: ignore[assignment]
     files: tuple[HistoryFile, ...]
+    command: RejectedCommand | None
 
 
 class RequestList(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +112,7 @@ ROW: dict[str, Any] = {
     "received_at": "2026-11-02T09:00:00.000Z",
     "updated_at": "2026-11-02T09:00:01.250Z",
     "files": [],
+    "command": None,
 }
 
 

@@ -2,7 +2,8 @@
  * Live updates, keyboard shortcuts and the theme. The pages work without it.
  *
  * @typedef {{id: string, state: string, is_final: boolean, step: ?string, error: ?string,
- *   due: ?string, received_at: string, url: ?string}} Row
+ *   due: ?string, received_at: string, url: ?string,
+ *   command: ?{name: ?string, request_id: ?string}}} Row
  *   Fields of a request that the list shows; filters are among its other fields.
  */
 
@@ -105,6 +106,12 @@ function linkTo(href, text) {
   return link;
 }
 
+/** The URL, or the rejected command; empty for a batch. @param {Row} row */
+function subjectOf(row) {
+  if (!row.command) return row.url ?? "";
+  return ["rejected command:", row.command.name, row.command.request_id].filter(Boolean).join(" ");
+}
+
 /**
  * Show a request in a row of the list; what is unchanged keeps its nodes, and the focus.
  * @param {HTMLTableRowElement} line @param {Row} row
@@ -114,10 +121,11 @@ function fill(line, row) {
   state.className = `state ${row.state}`;
   state.textContent = row.state;
   const request = [linkTo(`request?${new URLSearchParams({ id: row.id })}`, row.id)];
-  if (row.url) {
-    const url = document.createElement("small");
-    url.textContent = row.url;
-    request.push(document.createElement("br"), url);
+  const subject = subjectOf(row);
+  if (subject) {
+    const text = document.createElement("small");
+    text.textContent = subject;
+    request.push(document.createElement("br"), text);
   }
   const error = row.error
     ? linkTo(`./?${new URLSearchParams({ error: row.error })}`, row.error)

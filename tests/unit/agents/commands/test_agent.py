@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.commands.agent import NAME, UNKNOWN, Commands, on_bug, stage
+from agents.commands.agent import KINDS, NAME, UNKNOWN, Commands, on_bug, stage
 from agents.platforms.registry import Platforms
 from schemas.attempts import BreakerCommand
 from schemas.audit import AuditRecord
@@ -210,6 +210,8 @@ async def test_invalid_command_is_rejected_under_its_id(body: dict[str, Any], fi
     assert found.request_id == "c1"
     assert found.error.technical_details["field"] == field
     assert found.error.technical_details["reason"]
+    known = body.get("command") in KINDS
+    assert found.error.technical_details.get("command") == (body["command"] if known else None)
 
 
 async def test_invalid_command_without_an_id_is_rejected_under_the_record_id() -> None:

@@ -556,7 +556,11 @@ def retry_record(request_id: str = "r1", *, offset: int = 7, **fields: Any) -> I
 def rejection(effects: Sequence[Effect]) -> Rejected:
     found = outcome_of(effects)
     assert isinstance(found, Rejected)
-    assert found.error.technical_details["field"] == "$.request_id"
+    details = found.error.technical_details
+    assert details["field"] == "$.request_id"
+    name = "cancel" if found.retry_of is None else "retry"
+    assert details["command"] == name
+    assert details["request_id"] in details["reason"]
     return found
 
 

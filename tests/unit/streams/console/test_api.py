@@ -36,6 +36,7 @@ async def test_requests_are_listed_newest_first(tmp_path: Path) -> None:
         "received_at": "1970-01-01T00:00:03.000Z",
         "updated_at": "1970-01-01T00:00:04.000Z",
         "files": [],
+        "command": None,
     }
 
 

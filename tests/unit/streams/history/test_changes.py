@@ -4,10 +4,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.ledger.user_commands import reject
 from agents.pipeline.events import audit, propose_result
 from agents.pipeline.results import completed, error_result
 from schemas.audit import AuditRecord
-from schemas.codec import encode
+from schemas.codec import decode, encode
+from schemas.commands import Cancel, Retry
 from schemas.error_catalog import explain
 from schemas.errors import ErrorCode
 from schemas.job import BatchMember, Job
@@ -18,10 +20,12 @@ from streams.history.changes import (
     AUTHOR_CHARACTERS_MAX,
     TEXT_CHARACTERS_MAX,
     TITLE_CHARACTERS_MAX,
+    RejectedCommand,
     RequestChange,
     change_of_audit,
     change_of_result,
 )
+from streams.records import Incoming
 from tests.unit.agents.builders import ENGINE, INFO, URL, VIDEO, WRITTEN_AT, make_job
 
 RECEIVED = WRITTEN_AT.timestamp()
@@ -174,6 +178,53 @@ def test_text_that_is_too_long_for_a_url_is_cut() -> None:
     change = change_of_result(encode(RESULT | {"url": "x" * 1_000_000}))
     assert change is not None
     assert len(change.url or "") == TEXT_CHARACTERS_MAX
+
+
+REJECTED = RESULT | {"status": "rejected", "url": ""}
+
+
+def rejected_by(stage: str, **details: str) -> dict[str, Any]:
+    error = {"error_type": "request.invalid", "operation": stage, "technical_details": details}
+    return REJECTED | {"error": error}
+
+
+@pytest.mark.parametrize(
+    ("result", "command"),
+    [
+        (rejected_by("ledger", command="cancel", request_id="x"), ("cancel", "x")),
+        (
+            rejected_by("ledger", command="retry", request_id="x") | {"retry_of": "x"},
+            ("retry", "x"),
+        ),
+        (rejected_by("ledger") | {"retry_of": "x"}, ("retry", "x")),
+        (rejected_by("ledger"), ("cancel", None)),
+        (rejected_by("commands", command="refresh"), ("refresh", None)),
+        (rejected_by("commands"), (None, None)),
+        (rejected_by("validation", command="cancel", request_id="x"), None),
+        (rejected_by("ledger", command="cancel") | {"status": "failed"}, None),
+        (REJECTED, None),
+    ],
+)
+def test_rejected_command_is_told_from_a_rejected_request(
+    result: dict[str, Any], command: tuple[str | None, str | None] | None
+) -> None:
+    change = change_of_result(encode(result))
+    assert change is not None
+    assert change.url is None
+    found = None if change.command is None else (change.command.name, change.command.request_id)
+    assert found == command
+
+
+@pytest.mark.parametrize("command", [Cancel(id="c", request_id="x"), Retry(id="c", request_id="x")])
+def test_command_that_the_ledger_rejects_is_recognised(command: Cancel | Retry) -> None:
+    record = Incoming(
+        topic="commands", partition=0, offset=0, key=b"", value=b"", headers=(), timestamp=0.0
+    )
+    proposed = decode(reject("c", command, "it is too late", record).value or b"", AuditRecord)
+    change = change_of_result(bytes(proposed.outcome))
+    assert change is not None
+    name = "cancel" if isinstance(command, Cancel) else "retry"
+    assert change.command == RejectedCommand(name=name, request_id="x")
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"null", b'{"request_id": 7}', b"\xff"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streams.history.changes import RequestChange
+from streams.history.changes import RejectedCommand, RequestChange
 from streams.history.statements import FoldedRecord
 from streams.history.statistics import (
     TREND_HOURS,
@@ -127,6 +127,13 @@ def test_failures_are_grouped_by_code_and_platform_with_their_hours(store: Histo
         result("4", "failed", NOW - 90 * hour, error="network.dns", video="tiktok:4"),
         result("5", "rejected", NOW + hour, error="request.invalid"),
         result("6", "cancelled", NOW, error="request.cancelled"),
+        result(
+            "c",
+            "rejected",
+            NOW,
+            error="request.invalid",
+            command=RejectedCommand(name="cancel", request_id="1"),
+        ),
         undecided("7", "retrying", NOW, error="network.dns"),
     )
     dns, invalid = read_failures(store, NOW)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ErrorCode
-from streams.history.changes import RequestChange, RequestEvent
+from streams.history.changes import RejectedCommand, RequestChange, RequestEvent
 from streams.history.rows import CriterionError, Cursor, RequestFilter, RequestRow
 from streams.history.statements import FoldedRecord
 from streams.history.store import (
@@ -222,6 +222,15 @@ def test_unknown_code_is_rejected_with_the_families(store: HistoryStore, code: s
     ) as raised:
         store.check_error(code)
     assert raised.value.field == "error"
+
+
+def test_rejected_command_is_kept(store: HistoryStore) -> None:
+    command = RejectedCommand(name="cancel", request_id="r")
+    apply(store, change("c", 1.0, state="rejected", is_final=True, command=command), ACCEPTED)
+    row = store.request("c")
+    assert row is not None
+    assert (row.command, row.subject) == (command, "rejected command: cancel r")
+    assert [each.subject for each in store.requests(ALL, 10)] == [row.subject, "u"]
 
 
 def test_pages_have_each_request_once_newest_first(store: HistoryStore) -> None:

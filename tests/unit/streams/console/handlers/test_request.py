@@ -15,9 +15,9 @@ from schemas.error_catalog import MESSAGES
 from schemas.signals import BREAKER, INTAKE, BreakerState, IntakeSignal
 from streams.cluster.shared_state import SharedState
 from streams.console.handlers.request import waiting_reasons
-from streams.history.changes import RequestChange, RequestEvent
+from streams.history.changes import RejectedCommand, RequestChange, RequestEvent
 from streams.settings import ConsoleSettings
-from tests.unit.streams.console.consoles import CHANGES, running_console
+from tests.unit.streams.console.consoles import CHANGES, HOSTILE, running_console
 from tests.unit.streams.console.rows import row_with
 from tests.unit.streams.console.test_pages import OWN, URL, Links
 
@@ -91,6 +91,42 @@ async def test_rejected_request_is_submitted_again_instead_of_retried(tmp_path: 
         assert URL in await form.text()
     assert not any(each.startswith("retry?") for each in page.targets)
     assert any(each.startswith("submit?url=") for each in page.targets)
+
+
+def rejected_command(name: str | None, request_id: str | None) -> RequestChange:
+    return replace(
+        CHANGES[2],
+        request_id="command",
+        url=None,
+        state="rejected",
+        message=f"The request is invalid: request_id: {request_id} is in progress.",
+        command=RejectedCommand(name=name, request_id=request_id),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "request_id", "text", "is_linked"),
+    [
+        ("retry", "done", "rejected command: retry done", True),
+        ("cancel", HOSTILE, f"rejected command: cancel {HOSTILE}", False),
+        ("refresh", None, "rejected command: refresh", False),
+        (None, None, "rejected command:", False),
+    ],
+)
+async def test_rejected_command_is_shown_as_one(
+    tmp_path: Path, name: str | None, request_id: str | None, text: str, *, is_linked: bool
+) -> None:
+    command = rejected_command(name, request_id)
+    async with running_console(tmp_path, CHANGES[0], command) as client:
+        listed = Links(await (await client.get("/")).text())
+        page = Links(await (await client.get("/request?id=command")).text())
+        body = await (await client.get("/api/v1/requests/command")).json()
+    assert text in listed.text
+    assert "Rejected command" in page.text
+    assert ("request?id=done" in page.targets) is is_linked
+    assert not [each for each in page.targets if each.startswith(("retry?", "submit?"))]
+    assert page.scripts == ["static/theme.js", "static/console.js"]
+    assert body["command"] == {"name": name, "request_id": request_id}
 
 
 async def test_read_only_console_offers_no_recovery(tmp_path: Path) -> None:
