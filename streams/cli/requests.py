@@ -37,6 +37,7 @@ LIMIT_MAX = 1_000_000
 @click.option("--video", help="Key of the post, <platform>:<id>.")
 @click.option("--url", help="URL as the client gave it.")
 @click.option("--batch", help="Id of the batch, for its members.")
+@click.option("--retry-of", help="Id of a request, for its retries and replays.")
 @click.option("--since", help="Received since: RFC 3339, or 2h or 3d for a time ago.")
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
 @click.option(

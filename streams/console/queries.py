@@ -33,7 +33,7 @@ _LIMITS = frozenset(map(str, range(1, LIMIT_MAX + 1)))
 VALUE_CHARACTERS_MAX = 4_096
 """Longest value of a parameter: more than any URL that is accepted."""
 
-FILTERS = ("state", "error", "platform", "video", "url", "batch", "since")
+FILTERS = ("state", "error", "platform", "video", "url", "batch", "retry_of", "since")
 
 
 class QueryError(CallError):

@@ -62,6 +62,7 @@ class _Job(msgspec.Struct, frozen=True):
     received_at: Moment
     batch: _BatchFields | None = None
     trace_id: str = ""
+    retry_of: Text | None = None
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -115,7 +116,7 @@ class _ResultFields(msgspec.Struct, frozen=True):
     trace_id: str = ""
     attempts: Annotated[int, msgspec.Meta(ge=0, le=ATTEMPTS_MAX)] = 0
     batch_id: str | None = None
-    retry_of: str | None = None
+    retry_of: Text | None = None
     error: _Error | None = None
     video: _Video | None = None
     files: Annotated[tuple[HistoryFile, ...], msgspec.Meta(max_length=FILES_MAX)] = ()
@@ -166,6 +167,7 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
         error: code of the failure.
         message: the failure in words, cut.
         trace_id: W3C trace id of the request's records.
+        retry_of: the request that it repeats.
         due: time of the next attempt, epoch seconds.
         files: the stored files of a result.
         command: the rejected command that the result is of, None for one of a request.
@@ -189,6 +191,7 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
     due: float | None = None
     attempts: int | None = None
     batch: str | None = None
+    retry_of: str | None = None
     received_at: float | None = None
     files: tuple[HistoryFile, ...] = ()
     command: RejectedCommand | None = None
@@ -228,6 +231,7 @@ def change_of_audit(value: bytes) -> RequestChange | None:
         due=parse_due(detail.get("due")),
         trace_id=None if own is None else _trace_id(own.trace_id),
         batch=None if own is None or own.batch is None else own.batch.id,
+        retry_of=None if own is None else own.retry_of,
         received_at=received_at,
         event=_event(record, at),
     )
@@ -257,6 +261,7 @@ def change_of_result(value: bytes) -> RequestChange | None:
         trace_id=_trace_id(result.trace_id),
         attempts=result.attempts,
         batch=result.batch_id,
+        retry_of=result.retry_of,
         received_at=received_at,
         files=result.files,
         command=_rejected_command(result),

@@ -30,6 +30,7 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
         title: title of the post, at most 300 characters of it.
         message: the failure in words.
         trace_id: W3C trace id of its records.
+        retry_of: the request that it repeats.
         due: time of its next attempt.
         files: its stored files.
         command: the rejected command in place of a request; None for a request.
@@ -49,6 +50,7 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     message: str | None
     trace_id: str | None
+    retry_of: str | None
     due: float | None
     attempts: int | None
     received_at: float
@@ -70,6 +72,13 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
         return not self.is_final and self.url is None
 
 
+class RetryState(msgspec.Struct, frozen=True):
+    """A request that repeats another one."""
+
+    id: str
+    state: str
+
+
 class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which requests to return; None matches all.
 
@@ -84,6 +93,7 @@ class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
     video: str | None = None
     url: str | None = None
     batch: str | None = None
+    retry_of: str | None = None
     since: float | None = None
 
 

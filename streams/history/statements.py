@@ -13,7 +13,7 @@ from streams.history.rows import Cursor, RequestFilter
 APPLICATION_ID = 0x636C6970
 """Marks the file as clipmill's: that of another program is not touched."""
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """A file of another version is emptied and filled again."""
 
 OPEN_BATCH = "state = 'accepted' AND url IS NULL"
@@ -36,8 +36,8 @@ CREATE TABLE position (
 CREATE TABLE request (
     id TEXT PRIMARY KEY, batch TEXT, state TEXT NOT NULL, is_final INTEGER NOT NULL, step TEXT,
     action TEXT, url TEXT, platform TEXT, video TEXT, author TEXT, title TEXT, error TEXT,
-    message TEXT, trace_id TEXT, due REAL, attempts INTEGER, received_at REAL NOT NULL,
-    updated_at REAL NOT NULL, files BLOB, command BLOB, bytes INTEGER,
+    message TEXT, trace_id TEXT, retry_of TEXT, due REAL, attempts INTEGER,
+    received_at REAL NOT NULL, updated_at REAL NOT NULL, files BLOB, command BLOB, bytes INTEGER,
     state_at REAL NOT NULL, state_partition INTEGER NOT NULL, state_offset INTEGER NOT NULL,
     revision INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -52,6 +52,8 @@ CREATE INDEX request_by_platform ON request (platform, received_at, id, state)
 CREATE INDEX request_by_video ON request (video, received_at, id) WHERE video IS NOT NULL;
 CREATE INDEX request_by_url ON request (url, received_at, id) WHERE url IS NOT NULL;
 CREATE INDEX request_by_batch ON request (batch, received_at, id) WHERE batch IS NOT NULL;
+CREATE INDEX request_by_origin ON request (retry_of, received_at, id, state)
+    WHERE retry_of IS NOT NULL;
 CREATE INDEX request_by_result ON request (state_at, state, received_at, is_final)
     WHERE is_final;
 CREATE INDEX request_by_failure ON request (error, platform, state_at, state, command)
@@ -100,6 +102,7 @@ _COLUMNS = f"""
     author = iif({_IS_REUSED}, :author, coalesce(:author, author)),
     title = iif({_IS_REUSED}, :title, coalesce(:title, title)),
     trace_id = iif({_IS_REUSED}, :trace_id, coalesce(trace_id, :trace_id)),
+    retry_of = iif({_IS_REUSED}, :retry_of, coalesce(retry_of, :retry_of)),
     received_at = iif({_IS_REUSED}, :received_at,
         min(received_at, coalesce(:received_at, received_at))),
     updated_at = max(updated_at, :at),
@@ -113,8 +116,8 @@ _COLUMNS = f"""
 _UPSERT = f"""
 INSERT INTO request VALUES (
     :id, :batch, coalesce(:state, 'accepted'), :is_final, :step, :action, :url, :platform, :video,
-    :author, :title, :error, :message, :trace_id, :due, :attempts, coalesce(:received_at, :at), :at,
-    :files, :command, :bytes, :at, :partition, :offset, :revision
+    :author, :title, :error, :message, :trace_id, :retry_of, :due, :attempts,
+    coalesce(:received_at, :at), :at, :files, :command, :bytes, :at, :partition, :offset, :revision
 ) ON CONFLICT (id) DO UPDATE SET {_COLUMNS}
 """  # noqa: S608  (constants)
 
@@ -223,7 +226,7 @@ def where_clause(
     """Return the WHERE clause of the requests that match and are older than a cursor."""
     conditions = list(further)
     values: list[Any] = []
-    for column in ("state", "error", "platform", "video", "url", "batch"):
+    for column in ("state", "error", "platform", "video", "url", "batch", "retry_of"):
         if (value := getattr(wanted, column)) is not None:
             conditions.append(f"{column} = ?")
             values.append(value)

@@ -22,6 +22,7 @@ from streams.history.rows import (
     Cursor,
     RequestFilter,
     RequestRow,
+    RetryState,
     Revision,
     RowChange,
     request_row,
@@ -47,6 +48,9 @@ FILE_NAME = "history.db"
 
 PRUNED_REQUESTS = 500
 """Requests that one `HistoryStore.prune` deletes: 35 to 50 ms."""
+
+RETRIES_MAX = 20
+"""Retries of a request that are listed; the posts of a retried listing are among them."""
 
 FIELDS = ", ".join(RequestRow.__struct_fields__)
 """Columns of `request_row`."""
@@ -242,6 +246,12 @@ class HistoryStore:
         families = ", ".join(f"{each}.*" for each in CODE_FAMILIES)
         reason = f"an error code, such as content.not_found; the codes are of {families}"
         raise CriterionError("error", code, reason)
+
+    def retries(self, request_id: str) -> list[RetryState]:
+        """Return the requests that repeat a request, oldest first, at most `RETRIES_MAX`."""
+        where = "WHERE retry_of = ? ORDER BY received_at, id LIMIT ?"
+        query = f"SELECT id, state FROM request {where}"  # noqa: S608  (constants)
+        return [RetryState(*each) for each in self.select(query, (request_id, RETRIES_MAX))]
 
     def counts(self, wanted: RequestFilter, after: Cursor | None = None) -> dict[str, int]:
         """Return the number of requests that match, by state, from behind a cursor."""

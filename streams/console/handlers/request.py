@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
+import msgspec
 from aiohttp import web
 
 from schemas.signals import BREAKER, INTAKE, BreakerState, IntakeSignal
@@ -20,7 +21,14 @@ from streams.console.routes import READ_ERRORS, Parameter, RouteOperation, Route
 from streams.console.services import SERVICES
 from streams.console.timeline import RETRIES, failed_endpoints, timeline
 from streams.history.changes import RequestEvent
-from streams.history.rows import RequestFilter, RequestRow, event_to_json, row_to_json
+from streams.history.rows import (
+    RequestFilter,
+    RequestRow,
+    RetryState,
+    event_to_json,
+    row_to_json,
+)
+from streams.history.store import RETRIES_MAX
 from streams.settings.console import TRACE_ID
 
 ROUTES = Routes()
@@ -50,9 +58,15 @@ class HistoryEvent(RequestEvent, frozen=True, kw_only=True):
 
 
 class RequestHistory(HistoryRequest, frozen=True, kw_only=True):
-    """A request with its transitions, oldest first."""
+    """A request with its transitions, oldest first.
+
+    Attributes:
+        retries: the requests that repeat it, oldest first, at most 20; the filter `retry_of` of the
+            list finds all.
+    """
 
     events: tuple[HistoryEvent, ...]
+    retries: tuple[RetryState, ...]
 
 
 _EVENT = {
@@ -75,7 +89,8 @@ async def request_page(request: web.Request) -> web.StreamResponse:
         raise unknown_request(request_id)
     events = await asyncio.to_thread(store.events, request_id)
     members = RequestFilter(batch=request_id)
-    named = [] if row.command is None else [row.command.request_id or ""]
+    command = row.command
+    named = [row.retry_of or "", "" if command is None else command.request_id or ""]
     phases = timeline(row, events, time.time())
     return render(
         request,
@@ -84,6 +99,8 @@ async def request_page(request: web.Request) -> web.StreamResponse:
         revision=format_id(revision),
         events=events,
         has_members=bool(await asyncio.to_thread(store.requests, members, 1)),
+        retries=await asyncio.to_thread(store.retries, request_id),
+        retries_max=RETRIES_MAX,
         known=await asyncio.to_thread(store.known, named),
         is_cancelled=request.query.get("ordered") == "cancel",
         phases=phases,
@@ -101,10 +118,15 @@ async def request_page(request: web.Request) -> web.StreamResponse:
         method="get",
         path="/requests/{id}",
         name="showRequest",
-        summary="Return a request with its transitions.",
+        summary="Return a request with its transitions and its retries.",
         parameters=(ID,),
         response=RequestHistory,
-        example={**ROW, "events": [_EVENT]},
+        example={
+            **ROW,
+            "retry_of": "order-1",
+            "events": [_EVENT],
+            "retries": [{"id": "9c21", "state": "completed"}],
+        },
         errors=(*READ_ERRORS, 404),
     )
 )
@@ -114,7 +136,9 @@ async def show_request(request: web.Request) -> web.StreamResponse:
     if row is None:
         raise CallError(404, "id", "the history has no request of this id")
     events = await asyncio.to_thread(store.events, request_id)
-    return json_response({**row_to_json(row), "events": list(map(event_to_json, events))})
+    retries = await asyncio.to_thread(store.retries, request_id)
+    more = {"events": list(map(event_to_json, events)), "retries": msgspec.to_builtins(retries)}
+    return json_response(row_to_json(row) | more)
 
 
 def unknown_request(request_id: str) -> CallError:

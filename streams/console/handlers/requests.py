@@ -69,6 +69,7 @@ _SENTENCES = {
         "https://www.tiktok.com/@a/video/7608826249200356630",
     ),
     "batch": ("Id of the batch.", "archive-2026-11-02"),
+    "retry_of": ("Id of the request that a retry or replay repeats.", "order-1"),
     "since": ("Received at this time or later: RFC 3339, or a time span such as `2h`.", "2h"),
 }
 
@@ -107,6 +108,7 @@ ROW: dict[str, Any] = {
     "error": "content.not_found",
     "message": "The video does not exist, or not any more: TikTok video 7608826249200356630: …",
     "trace_id": "8df0d17064d2d33c625f610d07a604b4",
+    "retry_of": None,
     "due": None,
     "attempts": 1,
     "received_at": "2026-11-02T09:00:00.000Z",

@@ -31,6 +31,7 @@ async def test_requests_are_listed_newest_first(tmp_path: Path) -> None:
         "error": "platform.breaker_open",
         "message": None,
         "trace_id": None,
+        "retry_of": None,
         "due": "1970-01-01T00:16:40.000Z",
         "attempts": None,
         "received_at": "1970-01-01T00:00:03.000Z",

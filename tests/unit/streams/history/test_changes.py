@@ -54,6 +54,13 @@ def test_member_has_its_batch() -> None:
     assert audited(MEMBER, "validation", "accepted").batch == "b"
 
 
+def test_retry_names_its_origin_from_its_job_and_from_its_result() -> None:
+    job = make_job(request_id="r/replay-1", retry_of="r")
+    change = change_of_result(encode(completed(job, INFO, cache="hit", engine=ENGINE)))
+    assert change is not None
+    assert audited(job, "validation", "accepted").retry_of == change.retry_of == "r"
+
+
 def test_batch_has_neither_batch_nor_url_of_the_member_that_registers_it() -> None:
     record = AuditRecord(
         request_id="b", step="ledger", transition="accepted", at=WRITTEN_AT, job=MEMBER

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from schemas.errors import ErrorCode
 from streams.history.changes import RejectedCommand, RequestChange, RequestEvent
-from streams.history.rows import CriterionError, Cursor, RequestFilter, RequestRow
+from streams.history.rows import CriterionError, Cursor, RequestFilter, RequestRow, RetryState
 from streams.history.statements import FoldedRecord
 from streams.history.store import (
     PRUNED_REQUESTS,
+    RETRIES_MAX,
     HistoryError,
     HistoryStore,
     ReadPosition,
@@ -189,6 +190,7 @@ FILTERED: list[tuple[RequestFilter, set[str]]] = [
     (RequestFilter(video="streamable:x"), {"b/0"}),
     (RequestFilter(url="u"), {"a"}),
     (RequestFilter(batch="b"), {"b/0"}),
+    (RequestFilter(retry_of="b/0"), {"a"}),
     (RequestFilter(since=2.0), {"b", "b/0"}),
     (RequestFilter(since=2.0, state="failed"), set()),
 ]
@@ -201,6 +203,7 @@ def test_requests_are_filtered(
     apply(
         store,
         change("a", 1.0, state="failed", error="content.private", url="u", video="tiktok:7"),
+        change("a", 1.0, retry_of="b/0", introduces=False),
         change("b", 2.0, state="batch_finished", is_final=True),
         change("b/0", 3.0, state="parked", batch="b", video="streamable:x"),
     )
@@ -222,6 +225,25 @@ def test_unknown_code_is_rejected_with_the_families(store: HistoryStore, code: s
     ) as raised:
         store.check_error(code)
     assert raised.value.field == "error"
+
+
+def test_retries_are_listed_oldest_first_with_their_states(store: HistoryStore) -> None:
+    many = [change(f"m{n}", 9.0 + n, retry_of="m") for n in range(RETRIES_MAX + 1)]
+    again = change("r/replay-1", 5.0, state="completed", is_final=True, retry_of="r")
+    apply(store, change("late", 7.0, state="failed", retry_of="r"), ACCEPTED, again, *many)
+    retries = [RetryState("r/replay-1", "completed"), RetryState("late", "failed")]
+    assert store.retries("r") == retries
+    assert store.retries("late") == []
+    assert [each.id for each in store.retries("m")] == [f"m{n}" for n in range(RETRIES_MAX)]
+
+
+def test_first_origin_of_a_retry_stays_until_its_id_is_used_again(store: HistoryStore) -> None:
+    again = change(at=9.0, state="failed", is_final=True, received_at=8.0, retry_of="c")
+    for each, origin in ((ACCEPTED, None), (COMPLETED, None), (again, "c")):
+        apply(store, each)
+        row = store.request("r")
+        assert row is not None
+        assert row.retry_of == origin
 
 
 def test_rejected_command_is_kept(store: HistoryStore) -> None:

@@ -93,6 +93,35 @@ async def test_rejected_request_is_submitted_again_instead_of_retried(tmp_path: 
     assert any(each.startswith("submit?url=") for each in page.targets)
 
 
+RETRIES = (
+    replace(CHANGES[0], request_id="done/replay-1", retry_of="done", received_at=2.0),
+    replace(FAILED, request_id=HOSTILE, retry_of="done", received_at=3.0),
+    replace(FAILED, request_id="orphan", retry_of="pruned", received_at=4.0),
+)
+
+
+async def test_request_and_its_retries_are_linked(tmp_path: Path) -> None:
+    async with running_console(tmp_path, CHANGES[0], *RETRIES) as client:
+        origin = Links(await (await client.get("/request?id=done")).text())
+        retry = Links(await (await client.get("/request?id=done/replay-1")).text())
+        orphan = Links(await (await client.get("/request?id=orphan")).text())
+        body = await (await client.get("/api/v1/requests/done")).json()
+        listed = await (await client.get("/api/v1/requests?retry_of=done")).json()
+    assert "request?id=done%2Freplay-1" in origin.targets
+    assert HOSTILE in origin.text
+    assert "request?id=done" in retry.targets
+    assert "Retry of" not in origin.text
+    assert "Retried as" not in retry.text
+    assert "pruned" in orphan.text
+    assert "request?id=pruned" not in orphan.targets
+    assert origin.scripts == ["static/theme.js", "static/console.js"]
+    assert body["retries"] == [
+        {"id": "done/replay-1", "state": "completed"},
+        {"id": HOSTILE, "state": "failed"},
+    ]
+    assert [each["id"] for each in listed["requests"]] == [HOSTILE, "done/replay-1"]
+
+
 def rejected_command(name: str | None, request_id: str | None) -> RequestChange:
     return replace(
         CHANGES[2],
