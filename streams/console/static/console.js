@@ -3,7 +3,7 @@
  *
  * @typedef {{id: string, state: string, is_final: boolean, step: ?string, error: ?string,
  *   due: ?string, received_at: string, url: ?string,
- *   command: ?{name: ?string, request_id: ?string}}} Row
+ *   title: ?string, command: ?{name: ?string, request_id: ?string}}} Row
  *   Fields of a request that the list shows; filters are among its other fields.
  */
 
@@ -106,6 +106,14 @@ function linkTo(href, text) {
   return link;
 }
 
+/** @param {string} name @param {string} text @param {string} className */
+function elementOf(name, text, className = "") {
+  const element = document.createElement(name);
+  element.textContent = text;
+  element.className = className;
+  return element;
+}
+
 /** The URL, or the rejected command; empty for a batch. @param {Row} row */
 function subjectOf(row) {
   if (!row.command) return row.url ?? "";
@@ -117,16 +125,13 @@ function subjectOf(row) {
  * @param {HTMLTableRowElement} line @param {Row} row
  */
 function fill(line, row) {
-  const state = document.createElement("span");
-  state.className = `state ${row.state}`;
-  state.textContent = row.state;
+  const state = elementOf("span", row.state, `state ${row.state}`);
+  /** @type {Node[]} */
   const request = [linkTo(`request?${new URLSearchParams({ id: row.id })}`, row.id)];
   const subject = subjectOf(row);
-  if (subject) {
-    const text = document.createElement("small");
-    text.textContent = subject;
-    request.push(document.createElement("br"), text);
-  }
+  if (row.title || subject) request.push(document.createElement("br"));
+  if (row.title) request.push(elementOf("bdi", row.title, "title"), document.createTextNode(" "));
+  if (subject) request.push(elementOf("small", subject));
   const error = row.error
     ? linkTo(`./?${new URLSearchParams({ error: row.error })}`, row.error)
     : document.createTextNode("");

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.streams.console.consoles import CHANGES, HOSTILE, running_console
 from tests.unit.streams.console.test_pages import Links
@@ -26,6 +27,17 @@ async def test_search_leads_to_what_the_text_is(tmp_path: Path, text: str, locat
     async with running_console(tmp_path, *CHANGES) as client:
         response = await client.get("/search", params={"text": text}, allow_redirects=False)
     assert (response.status, response.headers["Location"]) == (303, location)
+
+
+@pytest.mark.parametrize("title", ["a clip", HOSTILE, "\x00\x1b[2J\n", "x" * 300])
+async def test_title_is_shown_beside_the_url_as_text(tmp_path: Path, title: str) -> None:
+    async with running_console(tmp_path, replace(CHANGES[0], title=title), CHANGES[1]) as client:
+        text = await (await client.get("/")).text()
+    page = Links(text)
+    # Isolated: its direction, and characters that set it, end with it.
+    assert text.count('<bdi class="title">') == 1
+    assert f"{title} https://www.tiktok.com/@a/video/7" in page.text
+    assert page.scripts == ["static/theme.js", "static/console.js"]
 
 
 async def test_unknown_text_is_named_as_text(tmp_path: Path) -> None:
