@@ -151,7 +151,7 @@ async def test_links_lead_to_pages_of_the_console(tmp_path: Path) -> None:
     }
     async with running_console(tmp_path) as console:
         for target in targets:
-            path, _, fragment = target.replace(LABEL, "content.deleted").partition("#")
+            path, _, fragment = target.replace(LABEL, "content.not_found").partition("#")
             answer = await console.get(f"/{path}")
             text = await answer.text()
             assert answer.status == 200, target
