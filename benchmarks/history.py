@@ -66,6 +66,10 @@ def records(number: int) -> Iterator[tuple[Topic, dict[str, object]]]:
         "error_type": "content.private",
         "operation": "extraction",
         "user_message": "The video is not public.",
+        "technical_details": {
+            "reason": "statusCode 10222, the post is not public",
+            "format": "web",
+        },
     }
     author = {"name": f"someone-{number % 500}", "display_name": "Someone"}
     video = {"platform": "tiktok", "id": str(number), "title": TITLE, "author": author}

@@ -46,6 +46,9 @@ LEDGER = "ledger"
 COMMAND_STAGES = ("commands", LEDGER)
 """Stages that reject commands; they reject no requests."""
 
+DETAILS_CHARACTERS_MAX = 4_000
+"""Cut of the technical details of an error, all together: a traceback may have that many."""
+
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARACTERS_MAX)]
@@ -166,6 +169,7 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
         title: title of the post, cut.
         error: code of the failure.
         message: the failure in words, cut.
+        details: facts of the failure for developers, redacted by the stage, cut.
         trace_id: W3C trace id of the request's records.
         retry_of: the request that it repeats.
         due: time of the next attempt, epoch seconds.
@@ -187,6 +191,7 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
     title: str | None = None
     error: str | None = None
     message: str | None = None
+    details: dict[str, str] | None = None
     trace_id: str | None = None
     due: float | None = None
     attempts: int | None = None
@@ -258,6 +263,7 @@ def change_of_result(value: bytes) -> RequestChange | None:
         title=None if video is None else video.title[:TITLE_CHARACTERS_MAX] or None,
         error=None if error is None else error.error_type,
         message=None if error is None else error.user_message[:MESSAGE_CHARACTERS_MAX] or None,
+        details=None if error is None else _cut_details(error.technical_details) or None,
         trace_id=_trace_id(result.trace_id),
         attempts=result.attempts,
         batch=result.batch_id,
@@ -280,6 +286,19 @@ def _rejected_command(result: _ResultFields) -> RejectedCommand | None:
         name=name and name[:TEXT_CHARACTERS_MAX],
         request_id=request_id and request_id[:TEXT_CHARACTERS_MAX],
     )
+
+
+def _cut_details(details: dict[str, str]) -> dict[str, str]:
+    """Return the details that fit into `DETAILS_CHARACTERS_MAX`; the last of them is cut."""
+    found: dict[str, str] = {}
+    left = DETAILS_CHARACTERS_MAX
+    for name, text in details.items():
+        left -= len(name)
+        if left <= 0:
+            break
+        found[name] = text[:left]
+        left -= len(text)
+    return found
 
 
 def _event(record: _Audit, at: float) -> RequestEvent:

@@ -13,7 +13,7 @@ from streams.history.rows import Cursor, RequestFilter
 APPLICATION_ID = 0x636C6970
 """Marks the file as clipmill's: that of another program is not touched."""
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """A file of another version is emptied and filled again."""
 
 OPEN_BATCH = "state = 'accepted' AND url IS NULL"
@@ -36,7 +36,7 @@ CREATE TABLE position (
 CREATE TABLE request (
     id TEXT PRIMARY KEY, batch TEXT, state TEXT NOT NULL, is_final INTEGER NOT NULL, step TEXT,
     action TEXT, url TEXT, platform TEXT, video TEXT, author TEXT, title TEXT, error TEXT,
-    message TEXT, trace_id TEXT, retry_of TEXT, due REAL, attempts INTEGER,
+    message TEXT, details BLOB, trace_id TEXT, retry_of TEXT, due REAL, attempts INTEGER,
     received_at REAL NOT NULL, updated_at REAL NOT NULL, files BLOB, command BLOB, bytes INTEGER,
     state_at REAL NOT NULL, state_partition INTEGER NOT NULL, state_offset INTEGER NOT NULL,
     revision INTEGER NOT NULL
@@ -90,6 +90,7 @@ _COLUMNS = f"""
     due = iif({_CHANGES_STATE}, :due, due),
     error = iif({_CHANGES_STATE}, iif(:is_final, :error, coalesce(:error, error)), error),
     message = iif({_CHANGES_STATE}, :message, message),
+    details = iif({_CHANGES_STATE}, :details, details),
     state_at = iif({_CHANGES_STATE}, :at, state_at),
     state_partition = iif({_CHANGES_STATE}, :partition, state_partition),
     state_offset = iif({_CHANGES_STATE}, :offset, state_offset),
@@ -116,7 +117,7 @@ _COLUMNS = f"""
 _UPSERT = f"""
 INSERT INTO request VALUES (
     :id, :batch, coalesce(:state, 'accepted'), :is_final, :step, :action, :url, :platform, :video,
-    :author, :title, :error, :message, :trace_id, :retry_of, :due, :attempts,
+    :author, :title, :error, :message, :details, :trace_id, :retry_of, :due, :attempts,
     coalesce(:received_at, :at), :at, :files, :command, :bytes, :at, :partition, :offset, :revision
 ) ON CONFLICT (id) DO UPDATE SET {_COLUMNS}
 """  # noqa: S608  (constants)
@@ -198,6 +199,7 @@ def apply_record(db: sqlite3.Connection, record: FoldedRecord, revision: int) ->
         "revision": revision,
         "platform": change.platform,
         "files": encode(change.files) if change.files else None,
+        "details": None if change.details is None else encode(change.details),
         "command": None if change.command is None else encode(change.command),
         "bytes": sum(each.bytes for each in change.files) if change.files else None,
     }

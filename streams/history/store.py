@@ -247,6 +247,11 @@ class HistoryStore:
         reason = f"an error code, such as content.not_found; the codes are of {families}"
         raise CriterionError("error", code, reason)
 
+    def details(self, request_id: str) -> dict[str, str]:
+        """Return the technical details of a request's error; lists do not read them."""
+        rows = self.select("SELECT details FROM request WHERE id = ?", (request_id,))
+        return next((decode(each, dict[str, str]) for (each,) in rows if each), {})
+
     def retries(self, request_id: str) -> list[RetryState]:
         """Return the requests that repeat a request, oldest first, at most `RETRIES_MAX`."""
         where = "WHERE retry_of = ? ORDER BY received_at, id LIMIT ?"

@@ -249,6 +249,7 @@ async def test_submitted_links_are_listed_without_a_click(browser: Browser, cons
     for link in links:
         row = opened.locator("tbody tr", has_text=link)
         await expect(row).to_contain_text("completed")
+        await expect(row.locator("bdi.title")).not_to_be_empty()
     await expect(opened.locator("#new-requests")).to_be_hidden()
     assert watched.faults == [], "\n".join(watched.faults)
 

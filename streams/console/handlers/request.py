@@ -61,12 +61,14 @@ class RequestHistory(HistoryRequest, frozen=True, kw_only=True):
     """A request with its transitions, oldest first.
 
     Attributes:
+        technical_details: facts of its failure for developers, redacted.
         retries: the requests that repeat it, oldest first, at most 20; the filter `retry_of` of the
             list finds all.
     """
 
     events: tuple[HistoryEvent, ...]
     retries: tuple[RetryState, ...]
+    technical_details: dict[str, str]
 
 
 _EVENT = {
@@ -99,6 +101,7 @@ async def request_page(request: web.Request) -> web.StreamResponse:
         revision=format_id(revision),
         events=events,
         has_members=bool(await asyncio.to_thread(store.requests, members, 1)),
+        details=await asyncio.to_thread(store.details, request_id),
         retries=await asyncio.to_thread(store.retries, request_id),
         retries_max=RETRIES_MAX,
         known=await asyncio.to_thread(store.known, named),
@@ -126,6 +129,7 @@ async def request_page(request: web.Request) -> web.StreamResponse:
             "retry_of": "order-1",
             "events": [_EVENT],
             "retries": [{"id": "9c21", "state": "completed"}],
+            "technical_details": {"reason": "statusCode 10204", "host": "www.tiktok.com"},
         },
         errors=(*READ_ERRORS, 404),
     )
@@ -137,7 +141,11 @@ async def show_request(request: web.Request) -> web.StreamResponse:
         raise CallError(404, "id", "the history has no request of this id")
     events = await asyncio.to_thread(store.events, request_id)
     retries = await asyncio.to_thread(store.retries, request_id)
-    more = {"events": list(map(event_to_json, events)), "retries": msgspec.to_builtins(retries)}
+    more = {
+        "events": list(map(event_to_json, events)),
+        "retries": msgspec.to_builtins(retries),
+        "technical_details": await asyncio.to_thread(store.details, request_id),
+    }
     return json_response(row_to_json(row) | more)
 
 

@@ -18,6 +18,7 @@ from schemas.results import BatchCounts, BatchFinished
 from schemas.video import Author
 from streams.history.changes import (
     AUTHOR_CHARACTERS_MAX,
+    DETAILS_CHARACTERS_MAX,
     TEXT_CHARACTERS_MAX,
     TITLE_CHARACTERS_MAX,
     RejectedCommand,
@@ -108,6 +109,26 @@ def test_failed_result_has_its_error_and_step() -> None:
     assert change is not None
     assert (change.state, change.error, change.step) == ("failed", "content.private", "extraction")
     assert change.message == error.user_message
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({}, None),
+        ({"reason": "x", "host": "h"}, {"reason": "x", "host": "h"}),
+        ({"r": "x" * 9_000, "host": "h"}, {"r": "x" * (DETAILS_CHARACTERS_MAX - 1)}),
+        ({"x" * 9_000: ""}, None),
+        ({str(n): "" for n in range(9_000)}, {str(n): "" for n in range(1_277)}),
+    ],
+    ids=["none", "few", "long value", "long name", "many"],
+)
+def test_technical_details_of_an_error_are_bounded(
+    details: dict[str, str], expected: dict[str, str] | None
+) -> None:
+    error = {"error_type": "c", "operation": "s", "technical_details": details}
+    change = change_of_result(encode(RESULT | {"status": "failed", "error": error}))
+    assert change is not None
+    assert change.details == expected
 
 
 def test_completed_result_names_author_and_title_of_the_post() -> None:

@@ -227,6 +227,15 @@ def test_unknown_code_is_rejected_with_the_families(store: HistoryStore, code: s
     assert raised.value.field == "error"
 
 
+def test_details_are_those_of_the_last_result(store: HistoryStore) -> None:
+    failed = msgspec.structs.replace(FAILED, details={"reason": "x"})
+    apply(store, ACCEPTED, failed, EXTRACTED)
+    assert store.details("r") == {"reason": "x"}
+    again = change(at=9.0, state="completed", is_final=True, received_at=8.0)
+    apply(store, again, topic="results", partition=1)
+    assert (store.details("r"), store.details("unknown")) == ({}, {})
+
+
 def test_retries_are_listed_oldest_first_with_their_states(store: HistoryStore) -> None:
     many = [change(f"m{n}", 9.0 + n, retry_of="m") for n in range(RETRIES_MAX + 1)]
     again = change("r/replay-1", 5.0, state="completed", is_final=True, retry_of="r")

@@ -93,6 +93,24 @@ async def test_rejected_request_is_submitted_again_instead_of_retried(tmp_path: 
     assert any(each.startswith("submit?url=") for each in page.targets)
 
 
+async def test_failure_has_technical_details(tmp_path: Path) -> None:
+    details = {"reason": "no answer\nin 30 s", HOSTILE: HOSTILE}
+    failed = replace(FAILED, request_id="done", details=details, step="extraction")
+    attempt = replace(RETRYING, request_id="done", at=1.5)
+    async with running_console(tmp_path, CHANGES[1], attempt, failed) as client:
+        body = await (await client.get("/api/v1/requests/done")).json()
+        text = await (await client.get("/request?id=done")).text()
+        other = await (await client.get("/request?id=b/0")).text()
+        undecided = await (await client.get("/api/v1/requests/b%2F0")).json()
+    shown = Links(text.split("<summary>Technical details</summary>")[1].split("</details>")[0]).text
+    for expected in ("network.timeout", "extraction", "tiktok:extract:direct", HOSTILE, "in 30 s"):
+        assert expected in shown
+    assert Links(text).scripts == ["static/theme.js", "static/console.js"]
+    assert body["technical_details"] == details
+    assert "Technical details" not in other
+    assert undecided["technical_details"] == {}
+
+
 RETRIES = (
     replace(CHANGES[0], request_id="done/replay-1", retry_of="done", received_at=2.0),
     replace(FAILED, request_id=HOSTILE, retry_of="done", received_at=3.0),
