@@ -4,9 +4,8 @@ Front door of stages that make requests of a platform.
 """
 
 from agents.access.egress import egress_names, open_egresses, open_fetchers
-from agents.access.file_links import public_url
 from agents.access.gate import OutboundGate, installed_plugins
-from agents.access.storage import open_storage
+from agents.access.storage import open_storage, public_url
 
 __all__ = [
     "OutboundGate",

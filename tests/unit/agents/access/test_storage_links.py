@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from agents.access.file_links import file_link, public_url
+from agents.access.storage import file_link, public_url
 from streams.settings import Settings, StorageSettings
 from tests.unit.agents.builders import make_settings
 
