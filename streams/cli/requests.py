@@ -119,10 +119,12 @@ def _table(rows: Sequence[RequestRow]) -> Table:
     table = Table("received", "request", "state", "step", "error", "next attempt")
     for row in rows:
         colour = COLOURS.get(row.state, "white")
-        subject = shorten(row.subject)
+        lines = [safe_markup(row.id), f"[dim]{safe_markup(shorten(row.subject))}[/]"]
+        if row.title is not None:
+            lines.insert(1, safe_markup(shorten(row.title)))
         table.add_row(
             _moment(row.received_at),
-            f"{safe_markup(row.id)}\n[dim]{safe_markup(subject)}[/]",
+            "\n".join(lines),
             f"[{colour}]{safe_markup(row.state)}[/]",
             safe_markup(row.step or ""),
             safe_markup(row.error or ""),

@@ -114,6 +114,6 @@ def _notes(file: dict[str, Any], result: dict[str, Any]) -> str:
 
 
 def shorten(url: str) -> str:
-    """Truncate a URL to `URL_CHARACTERS`, without scheme and ``www.``."""
+    """Truncate a URL or a title to `URL_CHARACTERS`, without scheme and ``www.``."""
     text = url.removeprefix("https://").removeprefix("www.")
     return text if len(text) <= URL_CHARACTERS else text[: URL_CHARACTERS - 1] + "…"
