@@ -7,6 +7,7 @@ from pathlib import Path
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
+from streams.console.download_progress import DownloadProgress
 from streams.console.health.lag import LagReader, StageLag
 from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
 from streams.console.jobs.store import JobStore
@@ -40,6 +41,7 @@ async def main(directory: Path) -> None:
             Pipeline(settings.kafka, ()),
             (),
             LagReader(no_stages),
+            DownloadProgress(),
         )
         async with serve_console("127.0.0.1:0", parts) as url:
             print(url, flush=True)

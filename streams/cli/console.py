@@ -12,6 +12,7 @@ from streams.cli.options import bootstrap_option, client_settings
 from streams.client import RequestProducer
 from streams.cluster.shared_state import open_shared_state
 from streams.console.dead_letters import DeadLetters
+from streams.console.download_progress import DownloadProgress
 from streams.console.health.lag import LagReader, measure_lag
 from streams.console.jobs.runner import BulkJobRunner
 from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
@@ -43,7 +44,7 @@ def console(bootstrap: str | None, http: str | None) -> None:
 
 
 async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address: str) -> None:
-    dead_letters = DeadLetters(settings)
+    dead_letters, progress = DeadLetters(settings), DownloadProgress()
     stages = load_stages()
     pipeline = Pipeline(settings.kafka, stages)
     lag = LagReader(partial(measure_lag, settings.kafka, stages, pipeline))
@@ -65,6 +66,7 @@ async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address:
                 pipeline,
                 stages,
                 lag,
+                progress,
                 follower.orders_problem,
             ),
         ) as url,
@@ -73,6 +75,7 @@ async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address:
     ):
         indexing = DeadLetterFollower(settings.kafka, dead_letters.index)
         tasks = [group.create_task(each.follow()) for each in (follower, indexing)]
+        tasks.append(group.create_task(progress.follow(settings.kafka)))
         if not settings.console.read_only:
             tasks.append(group.create_task(BulkJobRunner(jobs, store, producer).run()))
         click.echo(orjson.dumps({"ready": True, "console": url}))

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import orjson
 
+from schemas.events import Progress
 from streams.console.queries import QueryError
+from streams.console.rendering import format_progress
 from streams.history.changes import RequestEvent
 from streams.history.rows import RequestRow, Revision, event_to_json, row_to_json
 
@@ -53,6 +56,12 @@ def request_event(revision: Revision, row: RequestRow, events: Sequence[RequestE
 def counts_event(counts: Mapping[str, int]) -> bytes:
     """Return the number of requests by state; without an id, as nothing resumes from it."""
     return _event("counts", {"states": counts})
+
+
+def progress_event(report: Progress) -> bytes:
+    """Return the progress of a download; without an id, as nothing resumes from it."""
+    body = {"progress": msgspec.to_builtins(report), "text": format_progress(report)}
+    return _event("progress", body)
 
 
 def reset_event(revision: Revision) -> bytes:

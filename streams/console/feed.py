@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from streams.console.download_progress import DownloadProgress
 from streams.console.errors import CallError
 from streams.console.event_text import HEARTBEAT, counts_event, requests_event, reset_event
 from streams.history.rows import RequestFilter, Revision
@@ -32,7 +33,7 @@ BACKLOG_MAX = 5_000
 """Changes behind which a client reloads its page instead of reading them all."""
 
 QUEUE_EVENTS = 32
-"""Events that wait for a slow client, at least 16 s of them; then it is disconnected."""
+"""Events that wait for a slow client, at least 10 s of them; then it is disconnected."""
 
 VIEWERS_MAX = 1_000
 
@@ -41,12 +42,12 @@ class FeedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event for all viewers.
 
     Attributes:
-        text: the encoded event.
+        text: the encoded event; empty for ``progress``, which each viewer encodes for its request.
         revision: the revision behind which a client resumes; None leaves it as it is.
-        requests: ids of the changed requests.
+        requests: ids of the changed requests, or of those with progress.
     """
 
-    kind: Literal["requests", "counts", "reset", "heartbeat"]
+    kind: Literal["requests", "counts", "progress", "reset", "heartbeat"]
     text: bytes
     revision: Revision | None = None
     requests: frozenset[str] = frozenset()
@@ -82,10 +83,11 @@ class Viewer:
 
 
 class ChangeFeed:
-    """Reads the changes of a history for its viewers."""
+    """Reads the changes of a history for its viewers, and the progress of downloads."""
 
-    def __init__(self, store: HistoryStore) -> None:
+    def __init__(self, store: HistoryStore, progress: DownloadProgress) -> None:
         self._store = store
+        self._progress = progress
         self._viewers: set[Viewer] = set()
         self._starting = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
@@ -147,6 +149,8 @@ class ChangeFeed:
                     self._publish(event)
             except HistoryError as error:
                 log.warning("the event streams wait: %s", error)
+            if downloading := self._progress.take_changed():
+                self._publish(FeedEvent(kind="progress", text=b"", requests=downloading))
             tick = (tick + 1) % HEARTBEAT_TICKS
             if tick == 0:
                 self._publish(FeedEvent(kind="heartbeat", text=HEARTBEAT))

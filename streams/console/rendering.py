@@ -9,6 +9,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from schemas.errors import ErrorCode
+from schemas.events import Progress
 from streams.console.health.findings import span
 from streams.history.rows import format_time
 from streams.new_requests import new_id
@@ -74,6 +75,7 @@ def _open_templates(*, read_only: bool, has_login: bool) -> Environment:
     templates.filters["query"] = urlencode
     templates.filters["size"] = format_size
     templates.filters["duration"] = format_duration
+    templates.filters["progress"] = format_progress
     templates.globals.update(
         error_codes=frozenset(map(str, ErrorCode)),
         navigation=NAVIGATION,
@@ -113,6 +115,19 @@ def format_duration(seconds: float) -> str:
         number, rest = divmod(rest, size)
         parts += [f"{number} {unit}"] if number else []
     return " ".join(parts[:2])
+
+
+def format_progress(report: Progress) -> str:
+    """Return a progress report, such as ``1.0 MB of 4.0 MB, 500.0 kB/s, 6.00 s left``."""
+    parts = [format_size(report.bytes)]
+    if report.total_bytes is not None:
+        parts[0] += f" of {format_size(report.total_bytes)}"
+    parts.append(f"{format_size(report.bytes_per_second)}/s")
+    if report.eta_seconds is not None:
+        parts.append(f"{format_duration(report.eta_seconds)} left")
+    if report.files_total > 1:
+        parts.append(f"{report.files_done} of {report.files_total} files")
+    return ", ".join(parts)
 
 
 def redirect(location: str, **query: str) -> web.Response:

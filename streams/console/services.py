@@ -8,6 +8,7 @@ from aiohttp import web
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
+from streams.console.download_progress import DownloadProgress
 from streams.console.health.lag import LagReader
 from streams.console.jobs.store import JobStore
 from streams.console.pipeline import Pipeline
@@ -29,6 +30,7 @@ class Services:
         pipeline: topics, stages and workers.
         stages: the installed ones.
         lag: of these stages.
+        progress: of downloads; another task fills it.
         orders_problem: why the history has no orders of users; None when it has them.
     """
 
@@ -41,6 +43,7 @@ class Services:
     pipeline: Pipeline
     stages: Sequence[Stage]
     lag: LagReader
+    progress: DownloadProgress
     orders_problem: str | None = None
 
 

@@ -238,6 +238,23 @@ async def test_running_download_is_cancelled_by_keyboard(browser: Browser, conso
     assert watched.faults == [], "\n".join(watched.faults)
 
 
+async def test_progress_of_a_download_moves_until_its_end(browser: Browser, console: str) -> None:
+    watched = await WatchedPage.open(browser, console)
+    opened = watched.page
+    await opened.goto(console)
+    await submit(opened, page(video_id("media.takes", param=12, serial=75)))
+    # From here on the page changes by its event stream alone.
+    await expect(opened.get_by_role("progressbar", name="Downloading")).to_be_visible()
+    first = await opened.evaluate("document.querySelector('progress').value")
+    await opened.wait_for_function(
+        "first => document.querySelector('progress').value > first", arg=first
+    )
+    assert await opened.locator("[data-part=progress] p").inner_text() != ""
+    await expect(opened.locator("dd .state")).to_have_text("completed")
+    await expect(opened.get_by_role("progressbar")).to_have_count(0)
+    assert watched.faults == [], "\n".join(watched.faults)
+
+
 async def test_submitted_links_are_listed_without_a_click(browser: Browser, console: str) -> None:
     links = [page(video_id("media.takes", param=5, serial=serial)) for serial in (73, 74)]
     watched = await WatchedPage.open(browser, console)

@@ -66,7 +66,7 @@ OPERATIONS: tuple[RouteOperation, ...] = tuple(
 
 def add_handlers(application: web.Application, services: Services) -> None:
     """Add all routes, and what single handlers share among their calls."""
-    application[events.FEED] = feed = ChangeFeed(services.store)
+    application[events.FEED] = feed = ChangeFeed(services.store, services.progress)
     application[overview.FACTS] = FactsReader(services)
     application[settings.SETTINGS] = effective_settings(services.settings)
     application[reference.DOCUMENT] = reference.ApiDocument(OPERATIONS)

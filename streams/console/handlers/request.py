@@ -9,6 +9,7 @@ from types import MappingProxyType
 import msgspec
 from aiohttp import web
 
+from schemas.events import Progress
 from schemas.signals import BREAKER, INTAKE, BreakerState, IntakeSignal
 from streams.cluster.shared_state import SharedState
 from streams.console.advice import advice_of, can_retry, commands_of
@@ -18,7 +19,7 @@ from streams.console.handlers.requests import ROW, HistoryRequest
 from streams.console.http_messages import json_response
 from streams.console.rendering import render
 from streams.console.routes import READ_ERRORS, Parameter, RouteOperation, Routes
-from streams.console.services import SERVICES
+from streams.console.services import SERVICES, Services
 from streams.console.timeline import RETRIES, failed_endpoints, timeline
 from streams.history.changes import RequestEvent
 from streams.history.rows import (
@@ -62,6 +63,7 @@ class RequestHistory(HistoryRequest, frozen=True, kw_only=True):
 
     Attributes:
         technical_details: facts of its failure for developers, redacted.
+        progress: of its download; null when none is under way.
         retries: the requests that repeat it, oldest first, at most 20; the filter `retry_of` of the
             list finds all.
     """
@@ -69,6 +71,7 @@ class RequestHistory(HistoryRequest, frozen=True, kw_only=True):
     events: tuple[HistoryEvent, ...]
     retries: tuple[RetryState, ...]
     technical_details: dict[str, str]
+    progress: Progress | None
 
 
 _EVENT = {
@@ -110,6 +113,7 @@ async def request_page(request: web.Request) -> web.StreamResponse:
         endpoints=failed_endpoints(phases),
         advice=advice_of(row),
         can_retry=can_retry(row),
+        progress=_progress(services, row),
         reasons=waiting_reasons(row, events, services.shared_state),
         trace_url=_trace_link(services.settings.console.trace_url, row),
         commands=commands_of(row),
@@ -130,12 +134,14 @@ async def request_page(request: web.Request) -> web.StreamResponse:
             "events": [_EVENT],
             "retries": [{"id": "9c21", "state": "completed"}],
             "technical_details": {"reason": "statusCode 10204", "host": "www.tiktok.com"},
+            "progress": None,
         },
         errors=(*READ_ERRORS, 404),
     )
 )
 async def show_request(request: web.Request) -> web.StreamResponse:
-    store, request_id = request.app[SERVICES].store, request.match_info["id"]
+    services, request_id = request.app[SERVICES], request.match_info["id"]
+    store = services.store
     row = await asyncio.to_thread(store.request, request_id)
     if row is None:
         raise CallError(404, "id", "the history has no request of this id")
@@ -145,12 +151,17 @@ async def show_request(request: web.Request) -> web.StreamResponse:
         "events": list(map(event_to_json, events)),
         "retries": msgspec.to_builtins(retries),
         "technical_details": await asyncio.to_thread(store.details, request_id),
+        "progress": msgspec.to_builtins(_progress(services, row)),
     }
     return json_response(row_to_json(row) | more)
 
 
 def unknown_request(request_id: str) -> CallError:
     return CallError(404, "id", f"The history has no request {request_id[:200]!r}.")
+
+
+def _progress(services: Services, row: RequestRow) -> Progress | None:
+    return None if row.is_final else services.progress.get(row.id)
 
 
 def _trace_link(trace_url: str | None, row: RequestRow) -> str | None:

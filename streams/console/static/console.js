@@ -267,6 +267,21 @@ async function refreshParts() {
   }
 }
 
+/**
+ * Show the progress of the page's request. A page from before its download is fetched again.
+ * @param {{progress: {bytes: number, total_bytes: ?number}, text: string}} report
+ */
+function showProgress({ progress, text }) {
+  const bar = /** @type {?HTMLProgressElement} */ (document.querySelector("progress"));
+  if (!bar) return refreshParts();
+  if (progress.total_bytes) {
+    bar.max = progress.total_bytes;
+    bar.value = progress.bytes;
+  } else bar.removeAttribute("value");
+  const line = bar.nextElementSibling;
+  if (line) line.textContent = text;
+}
+
 /** Pages that no event stream describes: refreshed while they are visible. */
 function refreshSteadily() {
   setTimeout(async () => {
@@ -284,7 +299,8 @@ function follow() {
   const { live: kind, id = "", after = "" } = live?.dataset ?? {};
   if (live && kind === "requests") followList(live);
   if (kind === "request") {
-    new Stream({ request: id }, after, { requests: refreshParts, reset: refreshParts });
+    const handlers = { requests: refreshParts, reset: refreshParts, progress: showProgress };
+    new Stream({ request: id }, after, handlers);
   }
   if (kind === "page") refreshSteadily();
   if (kind === "ordered") {

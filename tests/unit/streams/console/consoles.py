@@ -18,6 +18,7 @@ from streams.client import RequestProducer
 from streams.cluster.inspection import ClusterState, GroupMember, GroupState
 from streams.cluster.shared_state import SharedState
 from streams.console.dead_letters import DeadLetters
+from streams.console.download_progress import DownloadProgress
 from streams.console.health.lag import LagReader, StageLag, TopicLag
 from streams.console.jobs.store import JobStore
 from streams.console.pipeline import Pipeline, Reader
@@ -217,6 +218,7 @@ def services(
         Pipeline(settings.kafka, stages, read),
         stages,
         LagReader(FixedLag({each.name: stage_lag(each) for each in stages})),
+        DownloadProgress(),
         orders_problem,
     )
 

@@ -1,7 +1,9 @@
-"""Requests of the history, for tests of what the console makes of them."""
+"""Requests of the history and reports of downloads, for tests of what the console makes of them."""
 
+from datetime import UTC, datetime
 from typing import Any
 
+from schemas.events import Progress
 from streams.history.rows import RequestRow
 
 
@@ -17,3 +19,17 @@ def row_with(**fields: Any) -> RequestRow:
         "files": (),
     }
     return RequestRow(**{**empty, **defaults, **fields})
+
+
+def progress_report(request_id: str) -> Progress:
+    """Return the report of a download, a quarter of which is done."""
+    return Progress(
+        request_id=request_id,
+        video_key="tiktok:7",
+        format_id="720p",
+        bytes=1_000_000,
+        total_bytes=4_000_000,
+        bytes_per_second=500_000.0,
+        eta_seconds=6.0,
+        at=datetime(2026, 11, 2, 9, tzinfo=UTC),
+    )

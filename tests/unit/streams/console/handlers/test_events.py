@@ -15,6 +15,7 @@ from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryError, HistoryStore
 from tests.event_stream import EventStream, opened
 from tests.unit.streams.console.consoles import CHANGES, HOSTILE, Console, running_console
+from tests.unit.streams.console.rows import progress_report
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +157,25 @@ async def test_stream_of_a_request_has_its_changes_and_transitions_only(tmp_path
     assert event.states == {"new": "accepted"}
     (request,) = event.data["requests"]
     assert [each["transition"] for each in request["events"]] == ["accepted"]
+
+
+async def test_progress_is_sent_to_the_viewers_of_its_request_only(tmp_path: Path) -> None:
+    async with (
+        running_console(tmp_path, *CHANGES) as client,
+        opened(client) as every,
+        opened(client, request="b/0") as stream,
+        opened(client, request="done") as other,
+    ):
+        assert (await stream.next()).states == {"b/0": "parked"}
+        client.services.progress.add(progress_report("b/0"))
+        event = await stream.next()
+        change(client, "new", "done")
+        assert (await every.next("requests", "progress")).name == "requests"
+        assert [(await other.next()).name for _ in range(2)] == ["requests", "requests"]
+    assert event.name == "progress"
+    assert event.id == stream.last_id
+    assert event.data["text"] == "1.0 MB of 4.0 MB, 500.0 kB/s, 6.00 s left"
+    assert event.data["progress"]["bytes"] == 1_000_000
 
 
 @pytest.mark.parametrize(

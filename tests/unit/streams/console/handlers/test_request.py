@@ -18,7 +18,7 @@ from streams.console.handlers.request import waiting_reasons
 from streams.history.changes import RejectedCommand, RequestChange, RequestEvent
 from streams.settings import ConsoleSettings
 from tests.unit.streams.console.consoles import CHANGES, HOSTILE, running_console
-from tests.unit.streams.console.rows import row_with
+from tests.unit.streams.console.rows import progress_report, row_with
 from tests.unit.streams.console.test_pages import OWN, URL, Links
 
 TRACE_ID = "8df0d17064d2d33c625f610d07a604b4"
@@ -58,6 +58,22 @@ async def page_of(directory: Path, change: RequestChange, **console: Any) -> str
         response = await client.get("/request", params={"id": change.request_id})
         assert response.status == 200
         return await response.text()
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"), [(replace(RETRYING, state="selected"), True), (CHANGES[0], False)]
+)
+async def test_progress_of_a_download_is_shown_until_its_request_is_decided(
+    tmp_path: Path, change: RequestChange, shown: bool
+) -> None:
+    name = change.request_id
+    async with running_console(tmp_path, change) as client:
+        client.services.progress.add(progress_report(name))
+        page = await (await client.get("/request", params={"id": name})).text()
+        body = await (await client.get(f"/api/v1/requests/{name}")).json()
+    assert ('value="1000000" max="4000000"' in page) is shown
+    assert ("1.0 MB of 4.0 MB, 500.0 kB/s, 6.00 s left" in page) is shown
+    assert (body["progress"] or {}).get("bytes") == (1_000_000 if shown else None)
 
 
 async def test_error_is_shown_in_words_with_its_recovery(tmp_path: Path) -> None:
