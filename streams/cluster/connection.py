@@ -1,7 +1,8 @@
 """Options of Kafka connections: the one place for bootstrap, TLS, login and client id."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka.errors import (
@@ -117,6 +118,12 @@ def client_options(kafka: KafkaSettings, client: str = "") -> dict[str, Any]:
 def consumer_options(kafka: KafkaSettings, client: str) -> dict[str, Any]:
     """Return the keyword arguments of every consumer, which reads committed transactions only."""
     return client_options(kafka, client) | {"isolation_level": "read_committed"}
+
+
+async def stop_consumer(consumer: Any) -> None:
+    """Stop a consumer. aiokafka raises the cancellation of its own fetch while a broker is down."""
+    with suppress(asyncio.CancelledError):
+        await consumer.stop()
 
 
 def client_id(kafka: KafkaSettings, client: str = "") -> str:

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.codec import MalformedMessageError, decode
-from streams.cluster.connection import consumer_options
+from streams.cluster.connection import consumer_options, stop_consumer
 from streams.cluster.record_batches import OBSERVER, BatchObserver
 from streams.settings import KafkaSettings
 from streams.topics import SIGNALS
@@ -219,6 +219,4 @@ async def _read(kafka: KafkaSettings, shared_state: SharedState, complete: async
                 key = (record.key or b"").decode(errors="replace")
                 shared_state.put(key, record.value, live=complete.is_set())
     finally:
-        # aiokafka raises the cancellation of its own pending fetch while a broker is down.
-        with suppress(asyncio.CancelledError):
-            await consumer.stop()
+        await stop_consumer(consumer)

@@ -3,16 +3,21 @@
 Used by clients and the command line. It commits nothing, and takes no records from other consumers.
 """
 
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas.codec import MalformedMessageError, decode
 from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
-from streams.cluster.connection import ClusterUnavailableError, consumer_options, translate_errors
+from streams.cluster.connection import (
+    ClusterUnavailableError,
+    consumer_options,
+    stop_consumer,
+    translate_errors,
+)
 from streams.cluster.topic_admin import missing_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topic
@@ -54,12 +59,12 @@ class TopicReader:
                 # Now, not at the first fetch: records may arrive in between.
                 self._seek(await self._consumer.end_offsets(self._assigned()))
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def seek_to_beginning(self, *topics: Topic) -> None:
         """Seek to the oldest records of these topics, of all when none is named."""
@@ -111,10 +116,10 @@ class TopicReader:
 def _message(value: bytes | None) -> dict[str, Any] | None:
     """Decode a message about a request; None for records of other producers."""
     try:
-        message = json.loads(value or b"null")
-    except ValueError:
+        message = decode(value or b"", dict[str, Any])
+    except MalformedMessageError:
         return None
-    return message if isinstance(message, dict) and "request_id" in message else None
+    return message if isinstance(message.get("request_id"), str) else None
 
 
 async def require_topics(kafka: KafkaSettings, *reads: Topic, writes: Sequence[Topic] = ()) -> None:

@@ -3,14 +3,13 @@
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
 from schemas.codec import MalformedMessageError, decode
 from schemas.deadletters import DeadLetterStatus
-from streams.cluster.connection import consumer_options, translate_errors
+from streams.cluster.connection import consumer_options, stop_consumer, translate_errors
 from streams.cluster.topic_reader import Offsets, require_topics
 from streams.deadletters.dead_letter import read_dead_letter
 from streams.deadletters.index import DeadLetterIndex
@@ -92,9 +91,7 @@ class DeadLetterFollower:
                         if not await self._drop_deleted(consumer):
                             return
         finally:
-            # aiokafka raises the cancellation of its own pending fetch while a broker is down.
-            with suppress(asyncio.CancelledError):
-                await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _poll(self, consumer: Any) -> None:
         for partition, records in (await consumer.getmany(timeout_ms=POLL_MILLISECONDS)).items():

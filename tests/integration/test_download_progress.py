@@ -22,6 +22,7 @@ async def publish_until(kafka: KafkaSettings, name: str, condition: Callable[[],
     """Publish reports as a worker does, repeatedly: those before the reader's start are missed."""
     report = encode(progress_report(name))
     foreign = [b"\xff", b"{}", json.dumps({"request_id": 7}).encode(), b'{"request_id": "x"}']
+    foreign += [b'{"request_id": "x", "a": ' + b"[" * 100_000]
     async with asyncio.timeout(30):
         while not condition():
             values = [*foreign, report]

@@ -1,3 +1,4 @@
+import asyncio
 import socket
 import ssl
 from pathlib import Path
@@ -18,6 +19,7 @@ from streams.cluster.connection import (
     ClusterUnavailableError,
     client_options,
     describe_login,
+    stop_consumer,
     translate_errors,
 )
 from streams.faust_driver.app import faust_broker, faust_credentials
@@ -182,3 +184,11 @@ async def test_authorization_error_is_explained(error: KafkaError, text: str) ->
 )
 def test_login_is_described_without_its_secret(settings: KafkaSettings, text: str) -> None:
     assert describe_login(settings) == text
+
+
+async def test_consumer_that_cancels_its_own_fetch_at_the_stop_does_not_end_its_task() -> None:
+    class Consumer:
+        async def stop(self) -> None:
+            raise asyncio.CancelledError
+
+    await stop_consumer(Consumer())
