@@ -3,7 +3,7 @@
 Progress is published best-effort: a lost record has no effect on results.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -14,6 +14,11 @@ from schemas.job import Job
 from schemas.listing import ListingRef
 from schemas.subtitles import MissingSubtitles, SubtitleSource
 from schemas.video import EngineVersions, Extraction, SelectedSource, VideoInfo, VideoRef
+
+_WholeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""JavaScript reads it exactly."""
+
+_Number = Annotated[float, msgspec.Meta(ge=0, le=2**53)]
 
 CacheUse = Literal["hit", "miss", "stale"]
 
@@ -142,10 +147,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     video_key: str
     format_id: str
-    bytes: int
-    total_bytes: int | None
-    bytes_per_second: float
-    eta_seconds: float | None
-    files_done: int = 0
-    files_total: int = 1
+    bytes: _WholeNumber
+    total_bytes: _WholeNumber | None
+    bytes_per_second: _Number
+    eta_seconds: _Number | None
+    files_done: _WholeNumber = 0
+    files_total: _WholeNumber = 1
     at: Moment

@@ -62,6 +62,8 @@ def _scalar(node: Any) -> st.SearchStrategy[Any]:
         case types.IntType(ge=low, gt=above, le=high):
             first = above + 1 if above is not None else low
             return st.integers(-(2**53) if first is None else first, high or 2**53)
+        case types.FloatType(ge=least, le=most):
+            return st.floats(least, most, allow_nan=False, allow_infinity=False)
         case types.DateTimeType():
             moments = st.datetimes(FIRST, LAST, timezones=st.just(UTC))
             return moments.map(datetime.isoformat)
@@ -69,7 +71,6 @@ def _scalar(node: Any) -> st.SearchStrategy[Any]:
 
 
 _PLAIN: dict[type, st.SearchStrategy[Any]] = {
-    types.FloatType: st.floats(allow_nan=False, allow_infinity=False),
     types.BoolType: st.booleans(),
     types.NoneType: st.none(),
     types.AnyType: json_values,
