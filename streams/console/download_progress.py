@@ -4,10 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from cachetools import TTLCache
 
+from schemas.codec import encode
 from schemas.events import Progress
 from streams.cluster.connection import translate_errors
 from streams.cluster.topic_reader import TopicReader
@@ -22,16 +24,19 @@ REPORT_SECONDS = 60.0
 stalls for `download.stall_timeout_seconds` fails."""
 
 REQUESTS_MAX = 10_000
-"""Requests with a report, some 1 KB each; beyond that the oldest reports are dropped."""
+"""Requests with a report; beyond that the oldest reports are dropped."""
+
+REPORT_BYTES_MAX = 4_096
+"""A report of a worker has some 260 bytes; other producers could fill the memory."""
 
 RETRY_SECONDS = 5.0
 
 
 class DownloadProgress:
-    """Newest reports of the requests that are downloaded now.
+    """Newest reports of the requests that are being downloaded.
 
-    A console that starts during a download has its next report within a second. A finished download
-    keeps its last one for `REPORT_SECONDS`; the history knows that it is finished.
+    A console that starts during a download has its next report within a second. The last report of
+    a download is kept for `REPORT_SECONDS`; the history has the state of its request.
 
     Args:
         clock: monotonic seconds.
@@ -39,21 +44,21 @@ class DownloadProgress:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._newest: TTLCache[str, Progress] = TTLCache(REQUESTS_MAX, REPORT_SECONDS, clock)
-        self._changed: set[str] = set()
 
     def add(self, report: Progress) -> None:
         self._newest[report.request_id] = report
-        if len(self._changed) == REQUESTS_MAX:
-            self._changed.clear()  # nobody reads them
-        self._changed.add(report.request_id)
+
+    def add_message(self, message: dict[str, Any]) -> None:
+        """Add a report from the topic; others than those of workers are ignored."""
+        try:
+            report = msgspec.convert(message, Progress)
+        except msgspec.ValidationError:
+            return
+        if len(encode(report)) <= REPORT_BYTES_MAX:
+            self.add(report)
 
     def get(self, request_id: str) -> Progress | None:
         return self._newest.get(request_id)
-
-    def take_changed(self) -> frozenset[str]:
-        """Return the requests with reports since the last call."""
-        changed, self._changed = frozenset(self._changed), set()
-        return changed
 
     async def follow(self, kafka: KafkaSettings) -> None:
         """Add the reports of all workers from now on; read until cancelled."""
@@ -62,15 +67,9 @@ class DownloadProgress:
             try:
                 async with translate_errors(kafka), TopicReader(kafka, PROGRESS) as reader:
                     async for received in reader.records():
-                        self._add_message(received.message)
+                        self.add_message(received.message)
             except OperatorError as error:
                 if str(error) != reported:
                     reported = str(error)
                     log.warning("the progress of downloads cannot be read: %s", reported)
             await asyncio.sleep(RETRY_SECONDS)
-
-    def _add_message(self, message: object) -> None:
-        try:
-            self.add(msgspec.convert(message, Progress))
-        except msgspec.ValidationError:
-            return  # of another producer

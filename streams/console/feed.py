@@ -12,9 +12,16 @@ from typing import Literal
 
 import msgspec
 
+from schemas.events import Progress
 from streams.console.download_progress import DownloadProgress
 from streams.console.errors import CallError
-from streams.console.event_text import HEARTBEAT, counts_event, requests_event, reset_event
+from streams.console.event_text import (
+    HEARTBEAT,
+    counts_event,
+    progress_event,
+    requests_event,
+    reset_event,
+)
 from streams.history.rows import RequestFilter, Revision
 from streams.history.store import HistoryError, HistoryStore
 
@@ -32,19 +39,19 @@ ROWS_MAX = 100
 BACKLOG_MAX = 5_000
 """Changes behind which a client reloads its page instead of reading them all."""
 
-QUEUE_EVENTS = 32
-"""Events that wait for a slow client, at least 10 s of them; then it is disconnected."""
+QUEUE_EVENTS = 48
+"""Events that wait for a slow client, at least 16 s of them; then it is disconnected."""
 
 VIEWERS_MAX = 1_000
 
 
 class FeedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event for all viewers.
+    """An event for viewers.
 
     Attributes:
-        text: the encoded event; empty for ``progress``, which each viewer encodes for its request.
+        text: the encoded event.
         revision: the revision behind which a client resumes; None leaves it as it is.
-        requests: ids of the changed requests, or of those with progress.
+        requests: ids of the changed requests.
     """
 
     kind: Literal["requests", "counts", "progress", "reset", "heartbeat"]
@@ -58,9 +65,15 @@ class Viewer:
 
     Args:
         disconnect: aborts the connection of a slow client, whose handler waits for it.
+        request_id: of the one request whose progress is sent; None for no progress.
+
+    Attributes:
+        report: the newest progress that was queued.
     """
 
-    def __init__(self, disconnect: Callable[[], None]) -> None:
+    def __init__(self, disconnect: Callable[[], None], request_id: str | None = None) -> None:
+        self.request_id = request_id
+        self.report: Progress | None = None
         self._queue: asyncio.Queue[FeedEvent | None] = asyncio.Queue()
         self._disconnect = disconnect
 
@@ -95,14 +108,18 @@ class ChangeFeed:
         self._counts: FeedEvent | None = None
         self._is_closed = False
 
-    async def join(self, disconnect: Callable[[], None]) -> Viewer:
+    async def join(self, disconnect: Callable[[], None], request_id: str | None = None) -> Viewer:
         """Return a viewer of all changes from now on; `leave` ends it.
+
+        Args:
+            disconnect: see `Viewer`.
+            request_id: see `Viewer`.
 
         Raises:
             CallError: there are too many, or the console stops (503).
             HistoryError: the history cannot be read.
         """
-        viewer = Viewer(disconnect)
+        viewer = Viewer(disconnect, request_id)
         async with self._starting:
             if self._is_closed or len(self._viewers) >= VIEWERS_MAX:
                 reason = (
@@ -144,13 +161,13 @@ class ChangeFeed:
     async def _poll(self) -> None:
         tick = 0
         while True:
+            # First: once its request is decided, a page shows no progress.
+            self._publish_progress()
             try:
                 for event in await asyncio.to_thread(self._read):
                     self._publish(event)
             except HistoryError as error:
                 log.warning("the event streams wait: %s", error)
-            if downloading := self._progress.take_changed():
-                self._publish(FeedEvent(kind="progress", text=b"", requests=downloading))
             tick = (tick + 1) % HEARTBEAT_TICKS
             if tick == 0:
                 self._publish(FeedEvent(kind="heartbeat", text=HEARTBEAT))
@@ -160,6 +177,17 @@ class ChangeFeed:
 
     def _publish(self, event: FeedEvent) -> None:
         self._viewers = {viewer for viewer in self._viewers if viewer.put(event)}
+
+    def _publish_progress(self) -> None:
+        """Send each viewer the progress of its request, if it has a newer report."""
+        for viewer in tuple(self._viewers):
+            if viewer.request_id is None:
+                continue
+            report = self._progress.get(viewer.request_id)
+            if report is not None and report is not viewer.report:
+                viewer.report = report
+                if not viewer.put(FeedEvent(kind="progress", text=progress_event(report))):
+                    self._viewers.discard(viewer)
 
     def _read(self) -> list[FeedEvent]:
         """Return the events of one tick, at most one of each kind.

@@ -75,7 +75,7 @@ def _open_templates(*, read_only: bool, has_login: bool) -> Environment:
     templates.filters["query"] = urlencode
     templates.filters["size"] = format_size
     templates.filters["duration"] = format_duration
-    templates.filters["progress"] = format_progress
+    templates.filters["progress_text"] = format_progress
     templates.globals.update(
         error_codes=frozenset(map(str, ErrorCode)),
         navigation=NAVIGATION,

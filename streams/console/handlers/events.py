@@ -7,8 +7,7 @@ from typing import Any
 
 from aiohttp import ClientConnectionError, web
 
-from streams.console.download_progress import DownloadProgress
-from streams.console.event_text import opening, parse_id, progress_event, request_event
+from streams.console.event_text import opening, parse_id, request_event
 from streams.console.feed import ChangeFeed, Viewer
 from streams.console.http_messages import HEADERS
 from streams.console.queries import QueryError
@@ -56,16 +55,15 @@ _STREAM: dict[str, Any] = {
 async def stream_events(request: web.Request) -> web.StreamResponse:
     """Send changes as they happen, behind ``Last-Event-ID`` or ``after``."""
     after, request_id = _parse_parameters(request), request.query.get("request")
-    services, feed = request.app[SERVICES], request.app[FEED]
-    store = services.store
-    viewer = await feed.join(lambda: _abort(request))
+    store, feed = request.app[SERVICES].store, request.app[FEED]
+    viewer = await feed.join(lambda: _abort(request), request_id)
     try:
         present = await asyncio.to_thread(store.revision)
         start = after if after is not None and request_id is None else present
         if request_id is None:
             texts = _changes(feed, viewer, start)
         else:
-            texts = _changes_of_request(store, services.progress, viewer, start, request_id)
+            texts = _changes_of_request(store, viewer, start, request_id)
         response = web.StreamResponse(headers=HEADERS | STREAM_HEADERS)
         # The client has closed the connection, or the history fails: it connects again.
         with suppress(ClientConnectionError, HistoryError):
@@ -83,17 +81,13 @@ async def _changes(feed: ChangeFeed, viewer: Viewer, after: Revision) -> AsyncIt
         yield event.text
         after = event.revision or after
     async for event in viewer.events():
-        is_known = event.kind == "requests" and _is_known(event.revision, after)
-        if not is_known and event.kind != "progress":
-            yield event.text
+        if event.kind == "requests" and _is_known(event.revision, after):
+            continue
+        yield event.text
 
 
 async def _changes_of_request(
-    store: HistoryStore,
-    progress: DownloadProgress,
-    viewer: Viewer,
-    start: Revision,
-    request_id: str,
+    store: HistoryStore, viewer: Viewer, start: Revision, request_id: str
 ) -> AsyncIterator[bytes]:
     """Yield a request as it is, and again when it has changed; and its progress."""
     if text := await _request_text(store, start, request_id):
@@ -102,10 +96,7 @@ async def _changes_of_request(
         if event.revision is not None and request_id in event.requests:
             if text := await _request_text(store, event.revision, request_id):
                 yield text
-        elif event.kind == "progress" and request_id in event.requests:
-            if report := progress.get(request_id):
-                yield progress_event(report)
-        elif event.kind in ("reset", "heartbeat"):
+        elif event.kind in ("progress", "reset", "heartbeat"):
             yield event.text
 
 

@@ -1,8 +1,10 @@
 """Requests of the history and reports of downloads, for tests of what the console makes of them."""
 
-from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
+from schemas.contract.examples import PROGRESS
 from schemas.events import Progress
 from streams.history.rows import RequestRow
 
@@ -23,13 +25,11 @@ def row_with(**fields: Any) -> RequestRow:
 
 def progress_report(request_id: str) -> Progress:
     """Return the report of a download, a quarter of which is done."""
-    return Progress(
+    return replace(
+        PROGRESS,
         request_id=request_id,
-        video_key="tiktok:7",
-        format_id="720p",
         bytes=1_000_000,
         total_bytes=4_000_000,
         bytes_per_second=500_000.0,
         eta_seconds=6.0,
-        at=datetime(2026, 11, 2, 9, tzinfo=UTC),
     )

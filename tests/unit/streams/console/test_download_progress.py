@@ -2,11 +2,16 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from streams.console import download_progress
-from streams.console.download_progress import REPORT_SECONDS, DownloadProgress
+from streams.console.download_progress import (
+    REPORT_BYTES_MAX,
+    REPORT_SECONDS,
+    DownloadProgress,
+)
 from streams.console.rendering import format_progress
 from tests.unit.streams.console.rows import progress_report
 
@@ -24,22 +29,36 @@ def test_newest_report_counts_until_it_is_old() -> None:
     assert progress.get("r1") is None
 
 
-def test_changed_requests_are_returned_once() -> None:
-    progress = DownloadProgress()
-    for name in ("a", "b", "a"):
-        progress.add(replace(REPORT, request_id=name))
-    assert progress.take_changed() == {"a", "b"}
-    assert progress.take_changed() == frozenset()
-
-
-def test_reports_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_reports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download_progress, "REQUESTS_MAX", 10)
     progress = DownloadProgress()
     for number in range(100):
         progress.add(replace(REPORT, request_id=f"r{number}"))
-    assert len(progress.take_changed()) <= 10
     kept = [number for number in range(100) if progress.get(f"r{number}") is not None]
     assert kept == list(range(90, 100))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"bytes": -1},
+        {"bytes": 10**400},
+        {"total_bytes": 2**70},
+        {"files_total": -1},
+        {"bytes_per_second": 1e300},
+        {"eta_seconds": -1.0},
+        {"at": "yesterday"},
+        {"format_id": "x" * REPORT_BYTES_MAX},
+        {"video_key": None},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_report_that_no_worker_sends_is_ignored(fields: dict[str, Any]) -> None:
+    progress, message = DownloadProgress(), msgspec.to_builtins(REPORT)
+    progress.add_message(message | fields)
+    assert progress.get("r1") is None
+    progress.add_message(message)
+    assert progress.get("r1") == REPORT
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,15 @@ async def test_progress_is_sent_to_the_viewers_of_its_request_only(tmp_path: Pat
     assert event.data["progress"]["bytes"] == 1_000_000
 
 
+async def test_viewer_that_joins_during_a_download_has_its_progress_at_once(tmp_path: Path) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        client.services.progress.add(progress_report("b/0"))
+        async with opened(client, request="b/0") as stream:
+            assert (await stream.next("progress")).data["progress"]["bytes"] == 1_000_000
+            change(client, "b/0")
+            assert (await stream.next()).states == {"b/0": "accepted"}  # an old report comes once
+
+
 @pytest.mark.parametrize(
     ("parameters", "last_id", "field"),
     [
