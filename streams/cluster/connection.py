@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka.errors import (
@@ -121,9 +121,16 @@ def consumer_options(kafka: KafkaSettings, client: str) -> dict[str, Any]:
 
 
 async def stop_consumer(consumer: Any) -> None:
-    """Stop a consumer. aiokafka raises the cancellation of its own fetch while a broker is down."""
-    with suppress(asyncio.CancelledError):
+    """Stop a consumer; cancelled only if the caller is.
+
+    While a broker is down, aiokafka raises the cancellation of its own pending fetch.
+    """
+    try:
         await consumer.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
 
 
 def client_id(kafka: KafkaSettings, client: str = "") -> str:

@@ -14,7 +14,12 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
-from streams.cluster.connection import NoBrokerError, client_options, translate_errors
+from streams.cluster.connection import (
+    NoBrokerError,
+    client_options,
+    stop_consumer,
+    translate_errors,
+)
 from streams.settings import KafkaSettings
 
 READ_SECONDS = 10.0
@@ -114,7 +119,7 @@ async def _read(
             *(_read_group(admin, name, _of(partitions, read)) for name, read in groups.items()),
         )
     finally:
-        await asyncio.gather(consumer.stop(), admin.close())
+        await asyncio.gather(stop_consumer(consumer), admin.close())
     found = dict(zip(groups, states, strict=True))
     return ClusterState(beginnings=beginnings, ends=ends, groups=found)
 

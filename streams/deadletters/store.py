@@ -11,7 +11,12 @@ from schemas.codec import MalformedMessageError, decode
 from schemas.deadletters import DeadLetterStatus
 from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
-from streams.cluster.connection import ClusterUnavailableError, consumer_options, translate_errors
+from streams.cluster.connection import (
+    ClusterUnavailableError,
+    consumer_options,
+    stop_consumer,
+    translate_errors,
+)
 from streams.cluster.topic_admin import missing_topics
 from streams.deadletters.dead_letter import (
     DeadLetterRecord,
@@ -147,7 +152,7 @@ class DeadLetterStore:
                 await consumer.start()
             yield consumer
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
 
 async def _are_readable(consumer: Any, offsets: Mapping[TopicPartition, int]) -> bool:

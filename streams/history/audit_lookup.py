@@ -18,7 +18,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from schemas.codec import MalformedMessageError, decode
 from streams.client import is_about
-from streams.cluster.connection import consumer_options, translate_errors
+from streams.cluster.connection import consumer_options, stop_consumer, translate_errors
 from streams.cluster.topic_reader import POLL_MILLISECONDS, require_topics
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT
@@ -117,12 +117,12 @@ class AuditReader:
             self.partitions = sorted(self._consumer.assignment())
             self._ends = await self._consumer.end_offsets(self.partitions)
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     def partition_of(self, request_id: str) -> TopicPartition:
         """Return the partition that the producer's default partitioner chooses for a request."""

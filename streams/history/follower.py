@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.cluster.authorization import MissingAclError
-from streams.cluster.connection import consumer_options, translate_errors
+from streams.cluster.connection import consumer_options, stop_consumer, translate_errors
 from streams.cluster.topic_admin import cluster_id
 from streams.cluster.topic_reader import require_topics
 from streams.history.changes import RequestChange, change_of_audit, change_of_result
@@ -120,12 +120,12 @@ class HistoryFollower:
                 await self._consumer.start()
                 await self._seek()
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def catch_up(self) -> None:
         """Read up to the present end of the topics.

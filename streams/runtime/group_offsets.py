@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.cluster.commit_metadata import finished_ahead
-from streams.cluster.connection import client_options
+from streams.cluster.connection import client_options, stop_consumer
 from streams.runtime.back_pressure import FinishedCounts, GroupProgress
 from streams.settings import KafkaSettings
 from streams.topics import BY_NAME, READERS, Topic
@@ -68,7 +68,7 @@ class GroupOffsets:
             yield offsets
         finally:
             await offsets._admin.close()
-            await offsets._consumer.stop()
+            await stop_consumer(offsets._consumer)
 
     async def measure(self, local: FinishedCounts) -> dict[Topic, GroupProgress]:
         """Return the progress of the readers of each topic.
@@ -120,7 +120,7 @@ class GroupOffsets:
         except TimeoutError:
             return None
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
         milliseconds: int = record.timestamp
         return milliseconds / 1000 if milliseconds > 0 else None
 

@@ -186,9 +186,19 @@ def test_login_is_described_without_its_secret(settings: KafkaSettings, text: st
     assert describe_login(settings) == text
 
 
-async def test_consumer_that_cancels_its_own_fetch_at_the_stop_does_not_end_its_task() -> None:
+async def test_fetch_that_aiokafka_cancels_itself_does_not_end_the_task_that_stops() -> None:
     class Consumer:
         async def stop(self) -> None:
             raise asyncio.CancelledError
 
     await stop_consumer(Consumer())
+
+
+async def test_task_that_is_cancelled_while_its_consumer_stops_ends() -> None:
+    class Consumer:
+        async def stop(self) -> None:
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await stop_consumer(Consumer())
